@@ -41,9 +41,11 @@ export interface Tail {
   /**
    * Reads on until `close`. MUST deliver the messages of a partition in offset order, without a gap that retention does
    * not explain, and MUST NOT deliver the next batch before the promise of `onMessages` settled (that is the back
-   * pressure). A rejected `onMessages` ends the tail with that error in `done`.
+   * pressure). A rejected `onMessages` ends the tail with that error in `done`. A lost connection does not end it: it
+   * goes on from the next offset when the bus is back.
    */
   readonly done: Promise<void>;
+  /** Resolves when no further delivery can happen. MUST NOT be awaited inside `onMessages`, which it waits for. */
   close(): Promise<void>;
 }
 

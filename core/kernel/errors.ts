@@ -406,6 +406,13 @@ export const ERROR_CODES = {
     title: 'A topic has other settings than it must have',
     remedy: 'Correct the settings of the topic; the gateway refuses to start with them.',
   },
+  bus_damaged: {
+    ...close,
+    reason: 'bus',
+    http: 500,
+    title: 'A stored message of the bus is damaged',
+    remedy: 'Keep the directory as it is, restore the named segment, or start the bus on an empty directory.',
+  },
   disk_full: {
     ...later,
     reason: 'recorder',
