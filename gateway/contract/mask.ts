@@ -33,7 +33,10 @@ export interface MaskStats {
   readonly withheld: number;
 }
 
-/** What one push gave: masked bytes that are final (they never change by later input), with their originals. */
+/**
+ * What one push gave: masked bytes that are final (they never change by later input), with their originals. Both belong
+ * to the caller: they are never views of the pushed chunk, which its owner reuses.
+ */
 export interface MaskedChunk {
   readonly bytes: Buffer;
   readonly originals: readonly OriginalSpan[];

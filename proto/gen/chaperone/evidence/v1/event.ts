@@ -28,7 +28,11 @@ export interface Event {
   /** The index of the `operation` record of this writer that this record belongs to. */
   operationIndex?: bigint | undefined;
   script?: ScriptReview | undefined;
-  unit?: UnitRange | undefined;
+  unit?:
+    | UnitRange
+    | undefined;
+  /** Digest of the mask plan that the sealed units of this record are bound to, when there was one (else 32 zero bytes). */
+  planDigest?: Buffer | undefined;
 }
 
 /** Who asks. Names are those of the token, not of the client's own claims. */
@@ -242,6 +246,7 @@ function createBaseEvent(): Event {
     operationIndex: undefined,
     script: undefined,
     unit: undefined,
+    planDigest: undefined,
   };
 }
 
@@ -291,6 +296,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.unit !== undefined) {
       UnitRange.encode(message.unit, writer.uint32(114).fork()).join();
+    }
+    if (message.planDigest !== undefined) {
+      writer.uint32(122).bytes(message.planDigest);
     }
     return writer;
   },
@@ -418,6 +426,14 @@ export const Event: MessageFns<Event> = {
             }
 
             message.unit = UnitRange.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.planDigest = Buffer.from(reader.bytes());
             continue;
           }
         }
