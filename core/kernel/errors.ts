@@ -230,6 +230,27 @@ export const ERROR_CODES = {
     title: 'The approval is already decided',
     remedy: 'Look at it with `chaperone approvals get`.',
   },
+  approval_requester_unknown: {
+    ...deny,
+    reason: 'approval',
+    http: 403,
+    title: 'Nobody can approve for a requester who is not in the people map',
+    remedy: 'Add the requesting person to people.json of the policy bundle: else no approver can be shown to be another.',
+  },
+  approval_no_approver: {
+    ...deny,
+    reason: 'approval',
+    http: 403,
+    title: 'There are not enough enrolled approvers for this operation',
+    remedy: 'Enrol the approvers that the policy names, outside the chain of the request.',
+  },
+  attestation_invalid: {
+    ...deny,
+    reason: 'approval',
+    http: 403,
+    title: 'The attestation of the script is not valid',
+    remedy: 'Attest again with `chaperone script attest` and the enrolled key of a reviewer.',
+  },
   egress_denied: {
     ...deny,
     reason: 'egress',
