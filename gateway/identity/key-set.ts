@@ -45,7 +45,10 @@ export function parseKeySet(text: string): ReadonlyMap<string, VerificationKey> 
   const keys = new Map<string, VerificationKey>();
   for (const jwk of parsed.data.keys) {
     if (jwk.kty === 'oct' || PRIVATE_MEMBERS.some((member) => jwk[member] !== undefined)) {
-      throw new GatewayError('config_invalid', 'the key set holds a private or symmetric key; give the public ones only');
+      throw new GatewayError(
+        'config_invalid',
+        'the key set holds a private or symmetric key; give the public ones only',
+      );
     }
     const algorithm = algorithmOf(jwk);
     if (algorithm === null || (jwk.use !== undefined && jwk.use !== 'sig')) {
