@@ -30,7 +30,7 @@ export class MemoryBusStore {
   }
 
   wake(): void {
-    for (const waiter of [...this.#waiters]) {
+    for (const waiter of this.#waiters) {
       this.#waiters.delete(waiter);
       waiter();
     }

@@ -59,13 +59,18 @@ export class FileBusStore {
       retentionMs: 0,
     });
     const store = new FileBusStore(options, consumers);
-    await store.#loadOffsets();
-    for (const name of await readdir(topicsDirectory)) {
-      if (name.startsWith('.')) {
-        await rm(join(topicsDirectory, name), { recursive: true }); // A topic whose creation did not finish.
-      } else {
-        await store.#load(name);
+    try {
+      await store.#loadOffsets();
+      for (const name of await readdir(topicsDirectory)) {
+        if (name.startsWith('.')) {
+          await rm(join(topicsDirectory, name), { recursive: true }); // A topic whose creation did not finish.
+        } else {
+          await store.#load(name);
+        }
       }
+    } catch (error) {
+      await store.close();
+      throw error;
     }
     store.#schedule();
     return store;
@@ -184,11 +189,16 @@ export class FileBusStore {
     const directory = join(this.#options.directory, 'topics', name);
     const settings = parseSettings(await readFile(join(directory, 'topic.json'), 'utf8'), name);
     const partitions: PartitionLog[] = [];
-    for (let partition = 0; partition < settings.partitions; partition++) {
-      const log = await openLog(this.#options, join(directory, String(partition)), `${name}/${partition}`, settings);
-      partitions.push(log);
+    try {
+      for (let partition = 0; partition < settings.partitions; partition++) {
+        const log = await openLog(this.#options, join(directory, String(partition)), `${name}/${partition}`, settings);
+        partitions.push(log);
+      }
+      await syncDirectory(directory);
+    } catch (error) {
+      await Promise.all(partitions.map((log) => log.close()));
+      throw error;
     }
-    await syncDirectory(directory);
     this.#topics.set(name, { settings, partitions });
   }
 

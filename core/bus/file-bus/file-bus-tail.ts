@@ -86,7 +86,7 @@ export class FileBusTail {
       try {
         records = await source.cursor.read(LIMITS.busTailChunkBytes);
       } catch (error) {
-        this.#fail(error);
+        await this.#fail(error);
         return;
       }
       if (records.length > 0 && !this.#closed) {
@@ -96,14 +96,13 @@ export class FileBusTail {
     }
   }
 
-  #fail(error: unknown): void {
+  async #fail(reason: unknown): Promise<void> {
     this.#closed = true;
     for (const { log } of this.#sources) {
       log.offCommit(this.#wake);
     }
-    this.#output.failed(error);
-    const closing = Promise.all(this.#sources.map(({ cursor }) => cursor.close()));
-    closing.catch(() => undefined); // Only file handles of a tail that has already failed.
+    this.#output.failed(reason);
+    await Promise.allSettled(this.#sources.map(({ cursor }) => cursor.close()));
   }
 
   #nextSource(): Source | null {

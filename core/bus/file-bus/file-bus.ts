@@ -138,7 +138,7 @@ export class FileBus implements Bus {
   }
 
   #eachTail(what: (tail: FileBusClientTail) => void): void {
-    for (const tail of [...this.#tails]) {
+    for (const tail of this.#tails) {
       what(tail);
     }
   }

@@ -153,7 +153,7 @@ export class Segment {
   async readWhole(position: number, bytesMax: number): Promise<Buffer> {
     const file = this.#openFile();
     const available = this.size - position;
-    let chunk = await readExactly(file, position, Math.min(available, bytesMax));
+    let chunk = await readExactly(file, position, Math.min(available, Math.max(bytesMax, RECORD_HEADER_SIZE)));
     const firstSize = recordSizeAt(chunk, 0);
     if (firstSize === 0 || firstSize > available) {
       throw new GatewayError('bus_damaged', `segment ${this.name} at ${position}`);
