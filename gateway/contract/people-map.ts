@@ -1,6 +1,7 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { GatewayError } from '../../core/kernel/errors.ts';
+import { publicKeyObject } from '../../core/ledger/ed25519.ts';
 
 /** An account of a person at one issuer. A claim of a token other than `sub` is written `<claim>:<value>`. */
 export interface PersonIdentity {
@@ -25,7 +26,6 @@ export interface Person {
 
 const RAW_KEY_SIZE = 32;
 const PERSONS_MAX = 10_000;
-const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 
 const name = z
   .string()
@@ -81,7 +81,7 @@ export class PeopleMap {
           rawKeys.add(raw);
         }
         refuse(this.#signingKeys.has(key.keyId), `key id ${key.keyId} is there twice`);
-        this.#signingKeys.set(key.keyId, signingKey(key.ed25519));
+        this.#signingKeys.set(key.keyId, publicKeyObject(key.ed25519));
       }
     }
     for (const group of this.#byGroup.keys()) {
@@ -142,10 +142,6 @@ function rawKeyBytes(text: string): Buffer {
   const bytes = Buffer.from(text, 'base64url');
   refuse(bytes.length !== RAW_KEY_SIZE || bytes.toString('base64url') !== text, 'a key is not canonical base64url');
   return bytes;
-}
-
-function signingKey(raw: Buffer): KeyObject {
-  return createPublicKey({ key: Buffer.concat([ED25519_SPKI_PREFIX, raw]), format: 'der', type: 'spki' });
 }
 
 function refuse(condition: boolean, detail: string): void {

@@ -8,31 +8,14 @@ import { sealUnit } from '../../core/ledger/sealed-unit.ts';
 import type { DataKey, DataKeySource } from '../../core/runtime/envelope/data-key.ts';
 import type { Appended, EvidenceWriter, RecordUnit } from '../../core/runtime/writer/evidence-writer.ts';
 import { Event, type Approval, type Exchange, type MaskSummary } from '../../proto/gen/chaperone/evidence/v1/event.ts';
-import {
-  OriginalsUnit,
-  PayloadUnit,
-  type HttpRequest,
-  type HttpResponse,
-  type Original,
-} from '../../proto/gen/chaperone/evidence/v1/unit.ts';
+import { OriginalsUnit, PayloadUnit, type Original } from '../../proto/gen/chaperone/evidence/v1/unit.ts';
 import type { OriginalSpan } from '../contract/mask.ts';
+import type { RequestCopy, ResponseCopy } from '../contract/record-copy.ts';
 import type { Operation } from '../contract/operation.ts';
 import type { Subject } from '../contract/subject.ts';
 import type { Decision } from '../contract/verdict.ts';
 import { Strand } from './strand.ts';
 import { subjectMessage } from './subject-meta.ts';
-
-/** What a request looked like after masking, with what was masked out of it. */
-export interface RequestCopy {
-  readonly request: HttpRequest;
-  readonly originals: readonly Original[];
-}
-
-/** A part of a response as the agent gets it. `originals` have offsets in `response.body`. */
-export interface ResponseCopy {
-  readonly response: HttpResponse;
-  readonly originals: readonly Original[];
-}
 
 export type OperationOutcome = 'allow' | 'deny' | 'approve';
 
@@ -431,7 +414,6 @@ function unitRange(unit: ResponseRecord['unit']): { firstByte: bigint; byteCount
 function note(code: string, text: string): NonNullable<Event['note']> {
   return { code, text, first: 0n, count: 0n, digest: ZERO_BYTES, attributes: {} };
 }
-
 
 function event(parts: Partial<Event>): Event {
   return {

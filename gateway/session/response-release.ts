@@ -1,4 +1,5 @@
 import { assert } from '../../core/kernel/assert.ts';
+import { ZERO32 } from '../../core/kernel/bytes.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
@@ -6,7 +7,8 @@ import type { Exchange, MaskSummary } from '../../proto/gen/chaperone/evidence/v
 import type { Header } from '../../proto/gen/chaperone/evidence/v1/unit.ts';
 import type { BodyMasker, MaskedChunk, MaskPlan, OriginalSpan } from '../contract/mask.ts';
 import type { VerdictLimits } from '../contract/verdict.ts';
-import { originalsOf, type Recorder, type RequestCopy } from '../recorder/recorder.ts';
+import type { RequestCopy } from '../contract/record-copy.ts';
+import { originalsOf, type Recorder } from '../recorder/recorder.ts';
 import type { Strand } from '../recorder/strand.ts';
 import type { HeldBytes, Holder } from './held-bytes.ts';
 
@@ -52,7 +54,8 @@ export interface ReleaseOptions {
   readonly requestBytes: number;
   readonly startedMs: number;
   readonly upstreamUs: number;
-  readonly zeroPlanDigest: Buffer;
+  /** Calls back when a record has the durability that the verdict asks for. */
+  readonly whenCommitted: (index: number, callback: (failure: Error | null) => void) => void;
   /** Rows, masked counts and end state, once. */
   readonly onFinished: (result: {
     readonly masks: MaskSummary | undefined;
@@ -315,7 +318,7 @@ export class ResponseRelease implements Holder {
       fastRequest: first ? o.fastRequest : null,
       exchange: this.#exchange(body.length, final),
       masks,
-      planDigest: o.plan?.digest ?? o.zeroPlanDigest,
+      planDigest: o.plan?.digest ?? ZERO32,
       unit: { firstByte: this.#pendingOffset, byteCount: body.length, part: this.#part },
     });
     if (final && masks !== undefined && masks.unknownPaths.length > 0) {
@@ -324,7 +327,7 @@ export class ResponseRelease implements Holder {
     this.#part++;
     this.#pendingOffset += body.length;
     this.#inFlight++;
-    o.recorder.writer.whenDurable(appended.index, (failure) => this.#onDurable(failure, body, final));
+    o.whenCommitted(appended.index, (failure) => this.#onDurable(failure, body, final));
   }
 
   /** The only place from which bytes go to the agent: the record that covers them is on stable storage. */
