@@ -4,8 +4,6 @@ import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
 import { DECISIONS, KINDS, OBLIGATIONS, tenantTag } from '../../core/ledger/leaf.ts';
-import { sealUnit } from '../../core/ledger/sealed-unit.ts';
-import type { DataKey, DataKeySource } from '../../core/runtime/envelope/data-key.ts';
 import type { Appended, EvidenceWriter, RecordUnit } from '../../core/runtime/writer/evidence-writer.ts';
 import { Event, type Approval, type Exchange, type MaskSummary } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import { OriginalsUnit, PayloadUnit, type Original } from '../../proto/gen/chaperone/evidence/v1/unit.ts';
@@ -14,7 +12,7 @@ import type { RequestCopy, ResponseCopy } from '../contract/record-copy.ts';
 import type { Operation } from '../contract/operation.ts';
 import type { Subject } from '../contract/subject.ts';
 import type { Decision } from '../contract/verdict.ts';
-import { Strand } from './strand.ts';
+import { type SessionSealers, Strand } from './strand.ts';
 import { subjectMessage } from './subject-meta.ts';
 
 export type OperationOutcome = 'allow' | 'deny' | 'approve';
@@ -52,8 +50,7 @@ export interface ResponseRecord {
 
 export interface RecorderOptions {
   readonly writer: EvidenceWriter;
-  readonly payloadKeys: DataKeySource;
-  readonly originalsKeys: DataKeySource;
+  readonly sealers: (sessionId: Buffer) => SessionSealers;
   readonly clock: Clock;
   readonly tenant: string;
   readonly configDigest: Buffer;
@@ -98,9 +95,14 @@ export class Recorder {
     const staticMeta = Event.encode(
       event({ subject: subjectMessage(subject, reviewed), connection, configDigest: this.#options.configDigest }),
     ).finish();
-    const strand = new Strand(sessionId, subject, connection, staticMeta, this.#options.clock.nowMs());
-    strand.payloadKey = this.#options.payloadKeys.take();
-    strand.originalsKey = this.#options.originalsKeys.take();
+    const strand = new Strand(
+      sessionId,
+      subject,
+      connection,
+      staticMeta,
+      this.#options.sealers(sessionId),
+      this.#options.clock.nowMs(),
+    );
     const claims = OriginalsUnit.encode({ request: [], response: [], tokenClaims: subject.tokenClaims }).finish();
     const units = [this.#seal(strand, 2, 1, true, ZERO32, claims)];
     this.#append(strand, { kind: KINDS['session.open'], ...NO_DECISION }, strand.staticMeta, units);
@@ -115,10 +117,8 @@ export class Recorder {
     strand.closed = true;
     const meta = concat(strand.staticMeta, Event.encode(event({ note: note('session.close', reason) })).finish());
     const appended = this.#append(strand, { kind: KINDS['session.close'], ...NO_DECISION }, meta, []);
-    strand.payloadKey?.release();
-    strand.originalsKey?.release();
-    strand.payloadKey = null;
-    strand.originalsKey = null;
+    strand.sealers.payload.close();
+    strand.sealers.originals.close();
     return appended;
   }
 
@@ -311,36 +311,9 @@ export class Recorder {
     planDigest: Buffer,
     plaintext: Uint8Array,
   ): RecordUnit {
-    const key = this.#keyOf(strand, unitClass);
-    const bytes = sealUnit({
-      key: key.key,
-      keyId: key.id,
-      nonce: key.nextNonce(plaintext.length),
-      unitClass,
-      direction,
-      final,
-      writerId: this.writer.writerId,
-      index: this.writer.nextIndex,
-      tenantTag: this.#tenantTag,
-      sessionId: strand.sessionId,
-      planDigest,
-      plaintext,
-    });
-    return { unitClass, keyId: key.id, bytes };
-  }
-
-  /** The strand's key of a class, changed for a fresh one when its time or volume is spent. */
-  #keyOf(strand: Strand, unitClass: 1 | 2): DataKey {
     assert(!strand.closed, 'a closed strand seals nothing');
-    const name = unitClass === 1 ? 'payloadKey' : 'originalsKey';
-    let key = strand[name];
-    if (key === null || key.isSpent(this.#options.clock.nowMs())) {
-      key?.release();
-      strand[name] = null;
-      key = (unitClass === 1 ? this.#options.payloadKeys : this.#options.originalsKeys).take();
-      strand[name] = key;
-    }
-    return key;
+    const sealer = unitClass === 1 ? strand.sealers.payload : strand.sealers.originals;
+    return sealer.seal({ index: this.writer.nextIndex, direction, final, planDigest, plaintext });
   }
 }
 

@@ -1,9 +1,23 @@
-import type { DataKey } from '../../core/runtime/envelope/data-key.ts';
+import type { UnitInput } from '../../core/runtime/envelope/unit-sealer.ts';
+import type { RecordUnit } from '../../core/runtime/writer/evidence-writer.ts';
 import { ZERO32 } from '../../core/kernel/bytes.ts';
 import type { Subject } from '../contract/subject.ts';
 
 /** How many policy inputs a strand remembers as recorded, so that a repeated one is named by its digest only. */
 const SEEN_INPUTS_MAX = 256;
+
+/** Seals the units of one class for one session; `UnitSealer` over a key pool, or a fake. */
+export interface Sealer {
+  /** Throws GatewayError `keystore_unavailable` when a key is due and there is none. */
+  seal(input: UnitInput): RecordUnit;
+  /** Zeroes the key. */
+  close(): void;
+}
+
+export interface SessionSealers {
+  readonly payload: Sealer;
+  readonly originals: Sealer;
+}
 
 /**
  * One strand = (session, writer): the records of a session that this writer holds, linked by the hash of the previous
@@ -19,8 +33,7 @@ export class Strand {
   readonly staticMeta: Uint8Array;
   seq = 0;
   previous: Buffer = ZERO32;
-  payloadKey: DataKey | null = null;
-  originalsKey: DataKey | null = null;
+  readonly sealers: SessionSealers;
   /** Hex of the token digest whose claims the strand has sealed last. */
   tokenDigest = '';
   lastUsedMs: number;
@@ -28,11 +41,19 @@ export class Strand {
   closed = false;
   readonly #seenInputs = new Set<string>();
 
-  constructor(sessionId: Buffer, subject: Subject, connection: string, staticMeta: Uint8Array, nowMs: number) {
+  constructor(
+    sessionId: Buffer,
+    subject: Subject,
+    connection: string,
+    staticMeta: Uint8Array,
+    sealers: SessionSealers,
+    nowMs: number,
+  ) {
     this.sessionId = sessionId;
     this.subject = subject;
     this.connection = connection;
     this.staticMeta = staticMeta;
+    this.sealers = sealers;
     this.lastUsedMs = nowMs;
   }
 

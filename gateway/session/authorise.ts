@@ -1,18 +1,18 @@
-import { canonicalJson } from '../../core/kernel/canonical-json.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { ERROR_CODES, GatewayError, type ErrorCode } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
-import { opDigest } from '../../core/ledger/statement.ts';
 import { ZERO32 } from '../../core/kernel/bytes.ts';
 import type { Appended } from '../../core/runtime/writer/evidence-writer.ts';
 import type { Approval } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import type { JsonValue } from '../../core/kernel/canonical-json.ts';
-import type { AskRequest, AskStatus, ClaimGrant, DeskClient, Shown } from '../approvals/desk-port.ts';
+import type { AskRequest, AskStatus, ClaimGrant, DeskClient } from '../approvals/desk-port.ts';
+import { operationDigest } from '../approvals/operation-digest.ts';
+import { shownOf } from '../approvals/shown.ts';
 import type { MaskPlan } from '../contract/mask.ts';
 import type { ConnectionInfo, Operation } from '../contract/operation.ts';
 import type { ResultShape } from '../contract/shape.ts';
 import type { Subject } from '../contract/subject.ts';
-import type { ApprovalRequirement, Decision, Verdict } from '../contract/verdict.ts';
+import type { Decision, Verdict } from '../contract/verdict.ts';
 import type { RequestCopy } from '../contract/record-copy.ts';
 import type { OperationOutcome, Recorder } from '../recorder/recorder.ts';
 import type { Strand } from '../recorder/strand.ts';
@@ -335,7 +335,7 @@ export class Authoriser {
             status,
           );
       }
-      const shown = shownOf(request, granted, decision.verdict.approvals);
+      const shown = shownOf(request.connection, request.operation, granted.verdict);
       const claim = await desk.claim({ id: status.id, opDigest: ask.opDigest, shown });
       if (claim !== null) {
         // If the node dies here the use is spent: the agent is told so by the next ask.
@@ -359,11 +359,11 @@ export class Authoriser {
 
   #askRequest(request: OperationRequest, decision: Decision, exact: readonly Buffer[]): AskRequest {
     const { subject, operation, connection } = request;
-    const digest = opDigest(this.#o.approvalsKey, {
-      subject: canonicalJson(subjectForDigest(subject)),
+    const digest = operationDigest(this.#o.approvalsKey, {
+      subject,
       connection: connection.name,
       connectionDigest: request.connectionDigest,
-      operation: canonicalJson(operation as unknown as JsonValue),
+      operation,
       catalogueDigest: decision.catalogueDigest,
       exact,
     });
@@ -381,52 +381,13 @@ export class Authoriser {
         scriptDigest: subject.ci?.scriptDigest ?? '',
       },
       sessionId: request.strand.sessionId.toString('hex'),
-      shown: shownOf(request, decision, decision.verdict.approvals),
+      shown: shownOf(connection, operation, decision.verdict),
       summary: `${operation.verb} ${operation.text} on ${connection.name}`,
       reasons: decision.verdict.reasons.map((reason) => reason.message),
       preview: request.preview(),
       uses: 1,
     };
   }
-}
-
-function shownOf(request: OperationRequest, decision: Decision, approvals: readonly ApprovalRequirement[]): Shown {
-  const { operation, connection } = request;
-  const { verdict } = decision;
-  return {
-    v: 1,
-    connection: connection.name,
-    env: connection.env,
-    operation: {
-      class: operation.class,
-      verb: operation.verb,
-      text: operation.text,
-      fingerprint: operation.fingerprint,
-      objects: operation.objects.map((object) => `${object.type}:${object.id}`),
-      classes: [...operation.classes],
-      rowsBand: operation.facts.rowsBand,
-    },
-    approvals,
-    masks: verdict.masks,
-    limits: verdict.limits,
-    egress: verdict.egress,
-    obligations: verdict.obligations,
-    evidence: verdict.evidence,
-  };
-}
-
-/** Without the token's id, times and session: an honest retry with a fresh token of the same run matches. */
-function subjectForDigest(subject: Subject): JsonValue {
-  const ci = subject.ci;
-  return {
-    principal: { ...subject.principal },
-    actors: subject.actors.map((actor) => ({ ...actor })),
-    ci: ci === null ? null : { ...ci },
-    person: subject.person,
-    groups: [...subject.groups],
-    purpose: subject.purpose,
-    env: subject.env,
-  };
 }
 
 function approvalView(status: AskStatus, claim: ClaimGrant | ''): Approval {

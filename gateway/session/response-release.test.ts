@@ -8,7 +8,7 @@ import { KINDS } from '../../core/ledger/leaf.ts';
 import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import type { BodyMasker, MaskedChunk } from '../contract/mask.ts';
 import { Recorder } from '../recorder/recorder.ts';
-import { FakeKeys } from '../recorder/testing/fake-keys.ts';
+import { FakeSealers } from '../recorder/testing/fake-sealers.ts';
 import { FakeWriter } from '../recorder/testing/fake-writer.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { ResponseRelease, type ReleaseSink } from './response-release.ts';
@@ -76,11 +76,9 @@ function setUp(
 ) {
   const writer = new FakeWriter();
   const clock = new ManualClock();
-  const keys = new FakeKeys();
   const recorder = new Recorder({
     writer,
-    payloadKeys: keys,
-    originalsKeys: keys,
+    sealers: new FakeSealers(writer.writerId).forSession,
     clock,
     tenant: 'default',
     configDigest: Buffer.alloc(32),

@@ -1,0 +1,63 @@
+import { equal, notEqual, ok, rejects } from 'node:assert/strict';
+import { once, EventEmitter } from 'node:events';
+import { join, dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'node:test';
+import { SystemClock } from '../../kernel/clock.ts';
+import { Launcher } from './launcher.ts';
+
+const module = join(dirname(fileURLToPath(import.meta.url)), 'testing', 'child-process.js');
+
+test('a child that is killed comes back under a new pid, after the old one has exited', async () => {
+  const events = new EventEmitter();
+  const launcher = new Launcher(new SystemClock(), {
+    ready: (name, facts) => events.emit('ready', name, facts),
+    exited: (name, code, signal, restarts) => events.emit('exited', name, code, signal, restarts),
+  });
+  try {
+    const first = await launcher.start({ name: 'child', module, args: ['ready'] });
+    const again = once(events, 'ready');
+    const exited = once(events, 'exited');
+    process.kill(Number(first['pid']), 'SIGKILL');
+    const [, code, signal, restarts] = (await exited) as [string, number | null, string, boolean];
+    equal(code, null);
+    equal(signal, 'SIGKILL');
+    equal(restarts, true);
+    const [, second] = (await again) as [string, Record<string, unknown>];
+    notEqual(second['pid'], first['pid']);
+    equal(launcher.pidOf('child'), second['pid']);
+  } finally {
+    await launcher.stop();
+  }
+  equal(launcher.pidOf('child'), undefined);
+});
+
+test('a child that ends before it is ready is an error with its name', async () => {
+  const launcher = new Launcher(new SystemClock());
+  await rejects(
+    launcher.start({ name: 'broken', module, args: ['die'] }),
+    /broken ended before it was ready \(exit 3\)/,
+  );
+  await launcher.stop();
+});
+
+test('a fatal exit code is not answered by a restart', async () => {
+  const events = new EventEmitter();
+  const lines: string[] = [];
+  const launcher = new Launcher(new SystemClock(), {
+    fatal: (name, code) => events.emit('fatal', name, code),
+    line: (_name, line) => lines.push(line),
+  });
+  try {
+    const facts = await launcher.start({ name: 'child', module, args: ['ready'], fatalExitCodes: [2] });
+    const fatal = once(events, 'fatal');
+    process.kill(Number(facts['pid']), 'SIGUSR2');
+    const [name, code] = (await fatal) as [string, number];
+    equal(name, 'child');
+    equal(code, 2);
+    equal(launcher.pidOf('child'), undefined);
+    ok(lines.includes('hello from the child'));
+  } finally {
+    await launcher.stop();
+  }
+});
