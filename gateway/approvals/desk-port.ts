@@ -1,5 +1,5 @@
 import type { JsonValue } from '../../core/kernel/canonical-json.ts';
-import type { ApprovalRequirement, MaskStrength, Verdict, VerdictLimits } from '../contract/verdict.ts';
+import type { ApprovalRequirement, MaskStrength, Verdict } from '../contract/verdict.ts';
 
 /**
  * The approval desk as a worker sees it. The desk lives in the node's main thread; everything here crosses threads by
@@ -24,7 +24,8 @@ export interface Shown {
   };
   readonly approvals: readonly ApprovalRequirement[];
   readonly masks: Readonly<Record<string, MaskStrength>>;
-  readonly limits: VerdictLimits;
+  /** `VerdictLimits` without what is absent. */
+  readonly limits: Readonly<Record<string, number>>;
   readonly egress: Verdict['egress'];
   readonly obligations: readonly string[];
   readonly evidence: Verdict['evidence'];
