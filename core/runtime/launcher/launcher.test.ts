@@ -15,7 +15,7 @@ test('a child that is killed comes back under a new pid, after the old one has e
     exited: (name, code, signal, restarts) => events.emit('exited', name, code, signal, restarts),
   });
   try {
-    const first = await launcher.start({ name: 'child', module, args: ['ready'] });
+    const first = await launcher.start({ name: 'child', module, options: { mode: 'ready' } });
     const again = once(events, 'ready');
     const exited = once(events, 'exited');
     process.kill(Number(first['pid']), 'SIGKILL');
@@ -34,10 +34,7 @@ test('a child that is killed comes back under a new pid, after the old one has e
 
 test('a child that ends before it is ready is an error with its name', async () => {
   const launcher = new Launcher(new SystemClock());
-  await rejects(
-    launcher.start({ name: 'broken', module, args: ['die'] }),
-    /broken ended before it was ready \(exit 3\)/,
-  );
+  await rejects(launcher.start({ name: 'broken', module, options: { mode: 'die' } }), /broken: no such mode/);
   await launcher.stop();
 });
 
@@ -49,7 +46,7 @@ test('a fatal exit code is not answered by a restart', async () => {
     line: (_name, line) => lines.push(line),
   });
   try {
-    const facts = await launcher.start({ name: 'child', module, args: ['ready'], fatalExitCodes: [2] });
+    const facts = await launcher.start({ name: 'child', module, options: { mode: 'ready' }, fatalExitCodes: [2] });
     const fatal = once(events, 'fatal');
     process.kill(Number(facts['pid']), 'SIGUSR2');
     const [name, code] = (await fatal) as [string, number];

@@ -1,23 +1,23 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Clock, Timer } from '../../kernel/clock.ts';
+import { defined } from '../../kernel/assert.ts';
 import { GatewayError } from '../../kernel/errors.ts';
-import { announceReady } from './ready-line.ts';
+import type { ChildMessage, ReadyFacts } from './run-process.ts';
 
-/** One child of the launcher. Its module prints a ready line (`announceReady`) once it serves. */
+/** One child of the launcher. Its module calls `runProcess`. */
 export interface ProcessSpec {
   readonly name: string;
   /** Absolute path of a compiled module. */
   readonly module: string;
-  readonly args: readonly string[];
+  /** Structured clone over the channel: secrets go here, never into argv or the environment. */
+  readonly options: unknown;
   readonly nodeFlags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Exit codes that mean: do not start again, the launcher ends too (bad configuration, refused evidence). */
   readonly fatalExitCodes?: readonly number[];
   readonly readyTimeoutMs?: number;
 }
-
-export type ReadyFacts = Readonly<Record<string, unknown>>;
 
 export interface LauncherEvents {
   ready?(name: string, facts: ReadyFacts, pid: number): void;
@@ -87,11 +87,14 @@ export class Launcher {
 
   #spawn(child: Child): Promise<ReadyFacts> {
     const { spec } = child;
-    const spawned = spawn(process.execPath, [...(spec.nodeFlags ?? []), spec.module, ...spec.args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const spawned = fork(spec.module, [], {
+      serialization: 'advanced',
+      execArgv: [...(spec.nodeFlags ?? [])],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...spec.env },
     });
     child.process = spawned;
+    spawned.send({ type: 'start', options: spec.options }, () => undefined);
     return new Promise((resolve, reject) => {
       let ready = false;
       const timer = this.#clock.after(spec.readyTimeoutMs ?? READY_TIMEOUT_MS, () => {
@@ -99,17 +102,20 @@ export class Launcher {
           spawned.kill('SIGKILL');
         }
       });
-      createInterface({ input: spawned.stdout }).on('line', (line) => {
-        const facts = announceReady.parse(line);
-        if (facts !== null && !ready) {
+      let problem = '';
+      spawned.on('message', (message: ChildMessage) => {
+        if (message.type === 'failed') {
+          problem = message.message;
+        } else if (!ready) {
           ready = true;
           timer.cancel();
           child.readySinceMs = this.#clock.monotonicMs();
-          this.#events.ready?.(spec.name, facts, spawned.pid ?? 0);
-          resolve(facts);
+          this.#events.ready?.(spec.name, message.ready, spawned.pid ?? 0);
+          resolve(message.ready);
         }
       });
-      createInterface({ input: spawned.stderr }).on('line', (line) => this.#events.line?.(spec.name, line));
+      const stderr = defined(spawned.stderr, 'standard error is a pipe');
+      createInterface({ input: stderr }).on('line', (line) => this.#events.line?.(spec.name, line));
       spawned.once('error', (error) => {
         timer.cancel();
         reject(new GatewayError('config_invalid', `${spec.name} could not be started`, { cause: error }));
@@ -122,7 +128,9 @@ export class Launcher {
           reject(
             new GatewayError(
               'config_invalid',
-              `${spec.name} ended before it was ready (exit ${code ?? signal ?? '?'})`,
+              problem === ''
+                ? `${spec.name} ended before it was ready (exit ${code ?? signal ?? '?'})`
+                : `${spec.name}: ${problem}`,
             ),
           );
           return;
