@@ -9,9 +9,11 @@ import type { SeededRandom } from '../../../core/kernel/testing/seeded-random.ts
 export class SimulatedTopic {
   readonly messages: BusMessage[] = [];
   readonly committed = new Map<string, number>();
+  /** Called after each store: the tails look for what is new. */
+  readonly onStored = new Set<() => void>();
   readonly #random: SeededRandom;
   readonly #faultRate: number;
-  #steps: (() => void)[] = [];
+  readonly #steps: (() => void)[] = [];
 
   constructor(random: SeededRandom, faultRate: number) {
     this.#random = random;
@@ -30,10 +32,6 @@ export class SimulatedTopic {
     this.#steps.push(step);
   }
 
-  dropSteps(): void {
-    this.#steps = [];
-  }
-
   fault(): 'none' | 'lost' | 'stored' | 'twice' {
     return this.#random.next() >= this.#faultRate ? 'none' : this.#random.pick(['lost', 'stored', 'twice']);
   }
@@ -41,6 +39,9 @@ export class SimulatedTopic {
   store(key: Buffer, value: Buffer): number {
     const offset = this.messages.length;
     this.messages.push({ topic: 'simulated', partition: 0, offset, key, value, timestampMs: 0 });
+    for (const look of this.onStored) {
+      look();
+    }
     return offset;
   }
 }
@@ -85,20 +86,32 @@ export class SimulatedBus implements Bus {
     const first = typeof from === 'string' ? from : (from[0]?.offset ?? 'start');
     let next = typeof first === 'number' ? first : first === 'start' ? 0 : this.#topic.messages.length;
     let isClosed = false;
-    const deliver = (): void => {
-      if (isClosed || !this.#alive) {
+    let isBusy = false;
+    const look = (): void => {
+      if (isBusy || isClosed || next >= this.#topic.messages.length) {
         return;
       }
-      const batch = this.#topic.messages.slice(next, next + 2);
-      next += batch.length;
-      // The next delivery waits for this one to settle, as the port demands.
-      void Promise.resolve(batch.length === 0 ? undefined : onMessages(batch)).then(() => this.#topic.later(deliver));
+      isBusy = true;
+      this.#topic.later(() => {
+        if (isClosed || !this.#alive) {
+          return;
+        }
+        const batch = this.#topic.messages.slice(next, next + 2);
+        next += batch.length;
+        // The next delivery waits for this one to settle, as the port demands.
+        void Promise.resolve(onMessages(batch)).then(() => {
+          isBusy = false;
+          look();
+        });
+      });
     };
-    this.#topic.later(deliver);
+    this.#topic.onStored.add(look);
+    look();
     return {
       done: new Promise(() => undefined),
       close: async () => {
         isClosed = true;
+        this.#topic.onStored.delete(look);
       },
     };
   }
