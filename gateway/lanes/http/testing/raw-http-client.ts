@@ -1,0 +1,188 @@
+import { connect, type Socket } from 'node:net';
+
+export interface RawResponse {
+  readonly status: number;
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Buffer;
+  /** False when the connection ended before the framing said that the body is whole. */
+  readonly isComplete: boolean;
+}
+
+/**
+ * A client of bytes for tests: sends exactly what it is told and keeps everything that comes back. Waiting is by events
+ * only. The decoder is slow and simple on purpose: it is the oracle of the listeners.
+ */
+export class RawHttpClient {
+  readonly socket: Socket;
+  #received: Buffer[] = [];
+  #isClosed = false;
+  #wake: (() => void)[] = [];
+
+  static connect(port: number, host = '127.0.0.1'): Promise<RawHttpClient> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ port, host, noDelay: true, allowHalfOpen: true });
+      socket.once('error', reject);
+      socket.once('connect', () => {
+        socket.off('error', reject);
+        resolve(new RawHttpClient(socket));
+      });
+    });
+  }
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk: Buffer) => {
+      this.#received.push(chunk);
+      this.#notify();
+    });
+    // A reset is one way to close: what matters to a test is in `bytes`.
+    socket.on('error', () => this.#markClosed());
+    socket.on('close', () => this.#markClosed());
+    socket.on('end', () => this.#markClosed());
+  }
+
+  get bytes(): Buffer {
+    const all = Buffer.concat(this.#received);
+    this.#received = [all];
+    return all;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  send(data: string | Buffer): void {
+    this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data);
+  }
+
+  /** One octet a write, each in its own turn of the event loop. */
+  async sendOctets(data: string): Promise<void> {
+    for (const octet of Buffer.from(data, 'latin1')) {
+      if (this.socket.destroyed || !this.socket.writable) {
+        return;
+      }
+      this.socket.write(Buffer.from([octet]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** The peer closed or cut the connection. */
+  async closed(): Promise<void> {
+    while (!this.#isClosed) {
+      await this.#next();
+    }
+  }
+
+  async readUntil(isEnough: (bytes: Buffer) => boolean): Promise<Buffer> {
+    while (!isEnough(this.bytes) && !this.#isClosed) {
+      await this.#next();
+    }
+    return this.bytes;
+  }
+
+  /** Takes the next response off the front of what was received; interim ones (1xx) are taken as responses too. */
+  async readResponse(method = 'GET'): Promise<RawResponse> {
+    for (;;) {
+      const decoded = decodeResponse(this.bytes, method, this.#isClosed);
+      if (decoded !== null) {
+        this.#received = [this.bytes.subarray(decoded.size)];
+        return decoded.response;
+      }
+      // Decoding starts over each time, so a big body is let in by doubling, or to its end.
+      const wanted = 2 * this.bytes.length;
+      do {
+        await this.#next();
+      } while (
+        !this.#isClosed &&
+        this.#received.reduce((n, { length }) => n + length, 0) < wanted &&
+        !this.#seemsAtEnd()
+      );
+    }
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  #seemsAtEnd(): boolean {
+    const [first = EMPTY, last = EMPTY] = [this.#received[0], this.#received.at(-1)];
+    return first.length < 65_536 || last.length < 65_536 || last.subarray(-5).equals(LAST_CHUNK);
+  }
+
+  #next(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+
+  #markClosed(): void {
+    this.#isClosed = true;
+    this.#notify();
+  }
+
+  #notify(): void {
+    const waiting = this.#wake;
+    this.#wake = [];
+    for (const wake of waiting) {
+      wake();
+    }
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+const LAST_CHUNK = Buffer.from('0\r\n\r\n');
+
+interface Decoded {
+  readonly response: RawResponse;
+  readonly size: number;
+}
+
+/** Null: more bytes are needed. */
+function decodeResponse(bytes: Buffer, method: string, isClosed: boolean): Decoded | null {
+  const headEnd = bytes.indexOf('\r\n\r\n');
+  if (headEnd === -1) {
+    const cut = { status: 0, headers: new Map<string, string>(), body: bytes, isComplete: false };
+    return isClosed ? { response: cut, size: bytes.length } : null;
+  }
+  const [line = '', ...fields] = bytes.toString('latin1', 0, headEnd).split('\r\n');
+  const status = Number(/^HTTP\/1\.1 ([0-9]{3}) /.exec(line)?.[1] ?? 0);
+  const headers = new Map(fields.map((f) => [f.slice(0, f.indexOf(':')).toLowerCase(), f.slice(f.indexOf(':') + 2)]));
+  const rest = bytes.subarray(headEnd + 4);
+  const bodyless = method === 'HEAD' || status < 200 || status === 204 || status === 304;
+  const length = headers.get('content-length');
+  let body: Buffer | null;
+  let bodySize: number;
+  if (bodyless) {
+    [body, bodySize] = [Buffer.alloc(0), 0];
+  } else if (headers.get('transfer-encoding') === 'chunked') {
+    [body, bodySize] = decodeChunked(rest);
+  } else if (length !== undefined) {
+    bodySize = Number(length);
+    body = rest.length >= bodySize ? rest.subarray(0, bodySize) : null;
+  } else {
+    [body, bodySize] = isClosed ? [rest, rest.length] : [null, 0];
+  }
+  if (body !== null) {
+    return { response: { status, headers, body, isComplete: true }, size: headEnd + 4 + bodySize };
+  }
+  return isClosed ? { response: { status, headers, body: rest, isComplete: false }, size: bytes.length } : null;
+}
+
+function decodeChunked(bytes: Buffer): [Buffer | null, number] {
+  const parts: Buffer[] = [];
+  let offset = 0;
+  for (;;) {
+    const lineEnd = bytes.indexOf('\r\n', offset);
+    if (lineEnd === -1) {
+      return [null, 0];
+    }
+    const size = Number.parseInt(bytes.toString('latin1', offset, lineEnd), 16);
+    const end = lineEnd + 2 + size + 2;
+    if (bytes.length < end) {
+      return [null, 0];
+    }
+    if (size === 0) {
+      return [Buffer.concat(parts), end];
+    }
+    parts.push(bytes.subarray(lineEnd + 2, lineEnd + 2 + size));
+    offset = end;
+  }
+}
