@@ -1,4 +1,4 @@
-import { runProcess } from '../../process/run-process.ts';
+import { runProcess } from '../../../core/runtime/launcher/run-process.ts';
 import { startClickHouseFront } from './front.ts';
 
 runProcess(startClickHouseFront, (front) => ({ port: front.port }));

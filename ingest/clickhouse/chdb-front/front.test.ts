@@ -7,8 +7,8 @@ import { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
-import { forkProcess } from '../../process/fork-process.ts';
-import type { ForkedProcess } from '../../process/fork-process.ts';
+import { forkProcess } from '../../testing/fork-process.ts';
+import type { ForkedProcess } from '../../testing/fork-process.ts';
 
 const WRITER = 'writer-secret-0123456789';
 const READER = 'reader-secret-0123456789';
@@ -158,7 +158,7 @@ describe('the ClickHouse front', async () => {
       );
       await client.close();
     }
-    const plain = await get(front.ready['port'] ?? 0, '/?query=SELECT%201');
+    const plain = await get(Number(front.ready['port']), '/?query=SELECT%201');
     equal(plain.status, 403);
     equal(plain.exceptionCode, '516');
   });

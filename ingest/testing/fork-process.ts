@@ -1,9 +1,9 @@
 import { fork } from 'node:child_process';
-import type { ChildMessage } from './run-process.ts';
+import type { ChildMessage, ReadyFacts } from '../../core/runtime/launcher/run-process.ts';
 
 export interface ForkedProcess {
   readonly pid: number;
-  readonly ready: Record<string, number>;
+  readonly ready: ReadyFacts;
   /** Resolves with the exit code, or null when a signal ended it. */
   readonly exited: Promise<number | null>;
   /** SIGTERM, then waits for the end. */
@@ -16,7 +16,7 @@ export interface ForkedProcess {
 export async function forkProcess(entry: URL, options: unknown): Promise<ForkedProcess> {
   const child = fork(entry, { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
-  const ready = await new Promise<Record<string, number>>((resolve, reject) => {
+  const ready = await new Promise<ReadyFacts>((resolve, reject) => {
     child.once('error', reject);
     child.once('message', (message: ChildMessage) => {
       if (message.type === 'ready') {

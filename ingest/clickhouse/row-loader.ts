@@ -1,0 +1,250 @@
+import { channel } from 'node:diagnostics_channel';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { assert } from '../../core/kernel/assert.ts';
+import type { Clock } from '../../core/kernel/clock.ts';
+import { GatewayError } from '../../core/kernel/errors.ts';
+import { sha256 } from '../../core/ledger/hash.ts';
+import type { BlobStore } from '../archive/blob-store.ts';
+import { readObject } from '../archive/read-object.ts';
+import type { ArchivedObject, VerifiedBatch, VerifiedRecord } from '../archive/write-objects.ts';
+import { insertNative } from './connect.ts';
+import { headBlock } from './rows/head-block.ts';
+import { ColdColumns } from './rows/cold-columns.ts';
+import { EventColumns } from './rows/event-columns.ts';
+import { ByteSink, writeNativeBlock } from './rows/native-columns.ts';
+import type { Column } from './rows/native-columns.ts';
+import { ROW_TABLES, RowMarks } from './row-marks.ts';
+import type { RowTable } from './row-marks.ts';
+
+export interface RowLoaderOptions {
+  readonly client: ClickHouseClient;
+  readonly blobs: BlobStore;
+  readonly clock: Clock;
+  /** Names of the tenants whose tags are known. */
+  readonly tenants: readonly string[];
+  /** Called after all rows of an object are there, in order for each partition. */
+  readonly onLoaded: (object: ObjectRef) => Promise<void>;
+}
+
+/** An object whose rows are wanted; `object` while it is still in memory. */
+export interface ObjectRef {
+  readonly name: string;
+  readonly partition: number;
+  readonly lastOffset: number;
+  readonly object: ArchivedObject | null;
+}
+
+/** Messages `{ attempt, cause }`: ClickHouse does not take rows; they are sent again. */
+export const rowsStalledChannel = channel('chaperone:ingest:rows.stalled');
+/** Messages `{ name, cause }`: an object cannot be read and is left out of the index. An alarm: it is the log. */
+export const objectDamagedChannel = channel('chaperone:ingest:object.damaged');
+
+/** Objects that wait in memory while ClickHouse is slow or down; past it they are read from the archive again. */
+const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+const RETRY_MS = 250;
+const RETRY_MAX_MS = 10_000;
+
+/**
+ * Puts the rows of archived objects into ClickHouse, one object at a time: `events_cold` first, `events` second, so an
+ * index row always has its cold row. Nothing waits for it; when ClickHouse is away the queue is names in the archive.
+ *
+ * Invariants: an object leaves the queue only when all its rows are in both tables; no row is sent twice, because after
+ * every doubt the database is asked first.
+ */
+export class RowLoader {
+  readonly marks = new RowMarks();
+  readonly #options: RowLoaderOptions;
+  readonly #queue: ObjectRef[] = [];
+  #queuedBytes = 0;
+  #month = 0;
+  readonly #events: EventColumns;
+  readonly #cold: ColdColumns;
+  readonly #sink = new ByteSink(1024 * 1024);
+  #loaded = false;
+  #closed = false;
+  #running: Promise<void> | null = null;
+  #wake: () => void = () => undefined;
+
+  constructor(options: RowLoaderOptions) {
+    this.#options = options;
+    this.#events = new EventColumns(options.tenants, () => this.#month);
+    this.#cold = new ColdColumns(() => this.#month);
+  }
+
+  /** Objects that wait. */
+  get backlog(): number {
+    return this.#queue.length;
+  }
+
+  push(ref: ObjectRef): void {
+    const bytes = ref.object?.bytes ?? 0;
+    const keep = this.#queuedBytes + bytes <= QUEUE_BYTES_MAX;
+    this.#queue.push(keep ? ref : { ...ref, object: null });
+    this.#queuedBytes += keep ? bytes : 0;
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when the queue is empty; never, while ClickHouse is away. */
+  async idle(): Promise<void> {
+    while (this.#running !== null) {
+      await this.#running;
+    }
+  }
+
+  /** Stops after the insert that is under way. What waits is found in the archive at the next start. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#wake();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    for (let ref = this.#queue[0]; ref !== undefined && !this.#closed; ref = this.#queue[0]) {
+      const next = ref;
+      await this.#untilDone(async () => {
+        const object = next.object ?? (await this.#read(next.name));
+        if (object !== null) {
+          await this.#load(object);
+        }
+      });
+      if (!this.#closed) {
+        await this.#untilDone(() => this.#options.onLoaded(next));
+        this.#queue.shift();
+        this.#queuedBytes -= next.object?.bytes ?? 0;
+      }
+    }
+    this.#running = null;
+  }
+
+  async #load(object: ArchivedObject): Promise<void> {
+    if (!this.#loaded) {
+      await this.marks.load(this.#options.client);
+      this.#loaded = true;
+    }
+    for (const table of ROW_TABLES) {
+      await this.#loadTable(table, object);
+      // If we die here, the other table lacks these rows: the marks are the database's, and the object is loaded again.
+    }
+    const heads = headBlock(object.batches);
+    await insertNative(this.#options.client, 'heads', heads, `${object.name}/heads`);
+  }
+
+  async #loadTable(table: RowTable, object: ArchivedObject): Promise<void> {
+    const { client } = this.#options;
+    const ranges = rangesOf(object.batches);
+    this.#month = object.month;
+    const columns = table === 'events' ? this.#events : this.#cold;
+    columns.reset();
+    const wanted = new Map<string, { from: number; except: ReadonlySet<number> }>();
+    for (const { writerHex, first, end } of ranges) {
+      wanted.set(`${writerHex}/${first}`, await this.marks.missing(client, table, writerHex, first, end));
+    }
+    const sent = new Set<string>();
+    for (const [i, batch] of object.batches.entries()) {
+      const writerHex = batch.writerId.toString('hex');
+      const { from, except } = wanted.get(`${writerHex}/${batch.first}`) ?? { from: Infinity, except: sent as never };
+      for (const [j, record] of batch.records.entries()) {
+        const index = batch.first + j;
+        if (index >= from && !except.has(index)) {
+          this.#appendRow(table, object, i, record);
+        }
+      }
+    }
+    if (columns.rows > 0) {
+      await this.#insert(table, columns.columns, ranges, tokenOf(object.batches));
+    }
+    for (const { writerHex, first, end } of ranges) {
+      this.marks.stored(table, writerHex, first, end);
+    }
+  }
+
+  #appendRow(table: RowTable, object: ArchivedObject, batchAt: number, record: VerifiedRecord): void {
+    if (table === 'events') {
+      this.#events.append(record);
+      return;
+    }
+    const batch = object.batches[batchAt] as VerifiedBatch;
+    const base = (object.offsets[batchAt] as number) - batch.value.byteOffset;
+    const unitOf = (unitClass: 1 | 2): Buffer | undefined =>
+      record.units.find((unit) => unit.unitClass === unitClass)?.bytes;
+    const [payload, originals] = [unitOf(1), unitOf(2)];
+    const last = record.units.at(-1)?.bytes;
+    // Views of one batch: their place in the batch is their place in memory.
+    const endAt = last === undefined ? record.meta.byteOffset + record.meta.length + 1 : last.byteOffset + last.length;
+    this.#cold.append(record, {
+      object: Buffer.from(object.name, 'ascii'),
+      recordOffset: base + record.leaf.byteOffset,
+      recordBytes: endAt - record.leaf.byteOffset,
+      payloadOffset: payload === undefined ? 0 : base + payload.byteOffset,
+      payloadBytes: payload?.length ?? 0,
+      originalsOffset: originals === undefined ? 0 : base + originals.byteOffset,
+      originalsBytes: originals?.length ?? 0,
+    });
+  }
+
+  async #insert(
+    table: RowTable,
+    columns: readonly Column[],
+    ranges: readonly { writerHex: string; end: number }[],
+    token: string,
+  ): Promise<void> {
+    this.#sink.size = 0;
+    writeNativeBlock(columns, this.#sink);
+    for (const { writerHex, end } of ranges) {
+      // Until the insert returns its outcome is in doubt; a repetition asks the database first.
+      this.marks.doubt(table, writerHex, end);
+    }
+    await insertNative(this.#options.client, table, this.#sink.bytes.subarray(0, this.#sink.size), `${table}/${token}`);
+  }
+
+  async #read(name: string): Promise<ArchivedObject | null> {
+    try {
+      return await readObject(this.#options.blobs, name);
+    } catch (error) {
+      if (!(error instanceof GatewayError)) {
+        throw error;
+      }
+      objectDamagedChannel.publish({ name, cause: error });
+      return null;
+    }
+  }
+
+  async #untilDone(step: () => Promise<void>): Promise<void> {
+    for (let attempt = 1; !this.#closed; attempt++) {
+      try {
+        await step();
+        return;
+      } catch (error) {
+        rowsStalledChannel.publish({ attempt, cause: error });
+        // ClickHouse may have been restored from a copy meanwhile: what it has is asked again.
+        this.#loaded = false;
+        const delayMs = Math.min(RETRY_MS * 2 ** (attempt - 1), RETRY_MAX_MS);
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+          this.#options.clock.after(delayMs, resolve);
+        });
+      }
+    }
+  }
+}
+
+interface Range {
+  readonly writerHex: string;
+  readonly first: number;
+  readonly end: number;
+}
+
+function rangesOf(batches: readonly VerifiedBatch[]): Range[] {
+  return batches.map(({ writerId, first, records }) => {
+    assert(records.length > 0, 'a batch has records');
+    return { writerHex: writerId.toString('hex'), first, end: first + records.length };
+  });
+}
+
+/** Writer, first index and root of every batch: equal content, equal token. */
+function tokenOf(batches: readonly VerifiedBatch[]): string {
+  const parts = batches.map(({ writerId, first, head }) =>
+    Buffer.concat([writerId, Buffer.from(`/${first}/`), head.subarray(29, 61)]),
+  );
+  return sha256(...parts).toString('hex');
+}

@@ -1,0 +1,200 @@
+import { GatewayError } from '../../core/kernel/errors.ts';
+import { readU64 } from '../../core/kernel/bytes.ts';
+import type { Batch } from '../../core/ledger/batch.ts';
+import { CompactRange } from '../../core/ledger/compact-range.ts';
+import { publicKeyObject } from '../../core/ledger/ed25519.ts';
+import { decodeEpoch, verifyEpochChain } from '../../core/ledger/epoch.ts';
+import { leafHash, sha256 } from '../../core/ledger/hash.ts';
+import { decodeHead, SIGNER_KINDS, verifyHead } from '../../core/ledger/head.ts';
+import type { Head } from '../../core/ledger/head.ts';
+import { KINDS, LEAF_VERSION } from '../../core/ledger/leaf.ts';
+import { decodeRecord } from '../../core/ledger/record.ts';
+import type { RecordBody } from '../../core/ledger/record.ts';
+import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
+
+/** A record that was checked against its leaf. Views over the batch. */
+export interface CheckedRecord extends RecordBody {
+  readonly leafHash: Buffer;
+}
+
+/** Short ASCII words: they go into the nack, the quarantine and the metric label. */
+export type RefusalReason =
+  | 'malformed'
+  | 'gap'
+  | 'fork'
+  | 'epoch'
+  | 'node-certificate'
+  | 'head'
+  | 'signature'
+  | 'compact-range'
+  | 'record'
+  | 'leaf'
+  | 'meta-commit'
+  | 'unit-commit'
+  | 'root'
+  | 'recovery-signer'
+  | 'recovery-not-listed'
+  | 'recovery-too-large';
+
+export type BatchCheck =
+  | {
+      readonly outcome: 'accepted';
+      /** Records that are new: the batch without what the log had already. */
+      readonly records: readonly CheckedRecord[];
+      /** Index of the first of `records`. */
+      readonly first: number;
+      readonly range: CompactRange;
+      readonly head: Head;
+    }
+  /** Everything in it is known and equal, as far as the root says. `size` is where it ends. */
+  | { readonly outcome: 'known'; readonly size: number; readonly root: Buffer }
+  | { readonly outcome: 'refused'; readonly reason: RefusalReason };
+
+/** Who a writer is, from its epoch certificate. */
+export interface Identity {
+  readonly epoch: Buffer;
+  readonly publicKey: ReturnType<typeof publicKeyObject>;
+  readonly role: number;
+}
+
+/** What a head must be signed with; null when the signer is not (yet) known. */
+export type SignerOf = (head: Head) => Identity['publicKey'] | null;
+
+const refused = (reason: RefusalReason): BatchCheck => ({ outcome: 'refused', reason });
+
+/**
+ * Checks a batch against what is known of its writer: head signature, compact range, every leaf against its meta and
+ * units, contiguity and the root at its end. A batch that begins below the size of the log is sliced; the root at its
+ * end binds also what was cut off. `range` is not changed; the accepted one is a copy.
+ *
+ * What is wholly known is only compared by its end: the caller compares `root` with its own at that size.
+ */
+export function checkBatch(batch: Batch, range: CompactRange, signerOf: SignerOf): BatchCheck {
+  const end = batch.first + batch.count;
+  const head = headOf(batch);
+  if (head === null) {
+    return refused('head');
+  }
+  const signer = signerOf(head);
+  if (signer === null || !verifyHead(batch.head, signer)) {
+    return refused(head.signerKind === SIGNER_KINDS.recovery && signer === null ? 'recovery-signer' : 'signature');
+  }
+  if (batch.first > range.size) {
+    return refused('gap');
+  }
+  if (end <= range.size) {
+    return { outcome: 'known', size: end, root: batch.rootAfter };
+  }
+  if (batch.first === range.size && !sameHashes(batch.compact, range.hashes)) {
+    return refused('compact-range');
+  }
+  const next = range.clone();
+  const skip = range.size - batch.first;
+  const records: CheckedRecord[] = [];
+  for (const [i, bytes] of batch.records.slice(skip).entries()) {
+    const record = checkRecord(bytes, batch.writerId, range.size + i);
+    if (typeof record === 'string') {
+      return refused(record);
+    }
+    next.append(record.leafHash);
+    records.push(record);
+  }
+  if (!next.root().equals(batch.rootAfter)) {
+    // With an overlap the difference can lie in what was cut off: the writer said something else there before.
+    return refused(skip > 0 ? 'fork' : 'root');
+  }
+  return { outcome: 'accepted', records, first: range.size, range: next, head };
+}
+
+/** One record: its leaf has the expected place and commits to exactly this meta and these units. */
+export function checkRecord(bytes: Buffer, writerId: Buffer, index: number): CheckedRecord | RefusalReason {
+  let body: RecordBody;
+  try {
+    body = decodeRecord(bytes);
+  } catch (error) {
+    return malformedOr(error, 'record');
+  }
+  const { leaf, salt, meta, units } = body;
+  if (leaf[0] !== LEAF_VERSION || leaf[1] === 0 || (leaf[134] as number) > 3) {
+    return 'leaf';
+  }
+  if (leaf.compare(writerId, 0, 16, 2, 18) !== 0 || readU64(leaf, 18) !== index) {
+    return 'leaf';
+  }
+  if (!commits(leaf, 171, sha256(salt, meta))) {
+    return 'meta-commit';
+  }
+  for (const [unitClass, offset] of [
+    [1, 203],
+    [2, 235],
+  ] as const) {
+    const unit = units.find((each) => each.unitClass === unitClass);
+    if (unit === undefined ? !isZero(leaf, offset, offset + 32) : !commits(leaf, offset, sha256(unit.bytes))) {
+      return 'unit-commit';
+    }
+  }
+  return { leaf, salt, meta, units, leafHash: leafHash(leaf) };
+}
+
+/** The identity that the first batch of a writer brings, checked up to the cluster CA and against leaf 0. */
+export function checkEpoch(batch: Batch, clusterCas: readonly (string | Buffer)[]): Identity | RefusalReason {
+  const bytes = batch.epoch;
+  if (bytes === null) {
+    return 'epoch';
+  }
+  try {
+    if (verifyEpochChain(bytes, clusterCas) !== null) {
+      return 'node-certificate';
+    }
+    const epoch = decodeEpoch(bytes);
+    const opening = decodeRecord(batch.records[0] as Buffer);
+    const { epoch: open } = Event.decode(opening.meta);
+    const agrees =
+      epoch.writerId.equals(batch.writerId) &&
+      opening.leaf[1] === KINDS['epoch.open'] &&
+      open !== undefined &&
+      epoch.publicKey.equals(open.publicKey);
+    return agrees ? { epoch: bytes, publicKey: publicKeyObject(epoch.publicKey), role: epoch.role } : 'epoch';
+  } catch (error) {
+    return malformedOr(error, 'epoch');
+  }
+}
+
+function headOf(batch: Batch): Head | null {
+  try {
+    const head = decodeHead(batch.head);
+    const agrees =
+      head.writerId.equals(batch.writerId) &&
+      head.size === batch.first + batch.count &&
+      head.root.equals(batch.rootAfter);
+    return agrees ? head : null;
+  } catch (error) {
+    malformedOr(error, 'head');
+    return null;
+  }
+}
+
+/** A decoder refused: that is the sender's fault. Any other failure is ours and goes on. */
+function malformedOr(error: unknown, reason: RefusalReason): RefusalReason {
+  if (error instanceof GatewayError || (error instanceof Error && error.name !== 'InvariantError')) {
+    return reason;
+  }
+  throw error;
+}
+
+function sameHashes(left: readonly Buffer[], right: readonly Buffer[]): boolean {
+  return left.length === right.length && left.every((hash, i) => hash.equals(right[i] as Buffer));
+}
+
+function commits(leaf: Buffer, offset: number, hash: Buffer): boolean {
+  return leaf.compare(hash, 0, 32, offset, offset + 32) === 0;
+}
+
+function isZero(bytes: Buffer, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (bytes[i] !== 0) {
+      return false;
+    }
+  }
+  return true;
+}
