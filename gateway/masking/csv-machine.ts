@@ -1,0 +1,465 @@
+import { assert } from '../../core/kernel/assert.ts';
+import type { BodyMachine } from './body-stream.ts';
+import { checkHeld, malformed } from './body-stream.ts';
+import { ACTION_DENY, ACTION_DROP, ACTION_INNER, ACTION_PASS, ACTION_SCAN } from './compiled-plan.ts';
+import type { CompiledPlan, PlanRule } from './compiled-plan.ts';
+import { countCharacters } from './json-tokens.ts';
+import type { MaskCounters } from './mask-counters.ts';
+import { TEXT, WITHHELD, NULL, operateOnText, result } from './operators.ts';
+import { hashName } from './path-trie.ts';
+import { Findings } from './scanner/findings.ts';
+import { labelOfName } from './scanner/labels.ts';
+import { CELL_CSV_QUOTED, CELL_PLAIN, scanCell } from './scanner/scan-cell.ts';
+import { isSchemaName } from './schema-name.ts';
+import type { SpanWriter } from './span-writer.ts';
+import { TextReplacer } from './text-replacer.ts';
+
+/*
+ * CSV (RFC 4180), always with a header row, whose names decide the columns:
+ *
+ *   file   = [ BOM ] record { EOL record } [ EOL ]        EOL = LF | CR LF
+ *   record = field { , field }                            as many fields as the header has
+ *   field  = plain | " { any but " | "" } "               plain: no quote, comma, CR, LF or control
+ */
+
+const COLUMNS_MAX = 4096;
+const NAME_BYTES_MAX = 64 * 1024;
+const HEADER = 255;
+
+const AT_START = 0;
+const AT_FIELD = 1;
+const IN_PLAIN = 2;
+const IN_QUOTED = 3;
+const AFTER_QUOTE = 4;
+const AFTER_CR = 5;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const CR = 0x0d;
+const LF = 0x0a;
+
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/** 1 for bytes of a plain field, 2 for what only a quoted field may have. */
+const FIELD_BYTE: Uint8Array = buildFieldBytes();
+
+/** Scratch of synchronous calls. */
+let undoubled = Buffer.alloc(4096);
+const findings = new Findings();
+
+/**
+ * Invariants: `#hold` >= 0 while a field is read that may not stand as it is; `#kept` says whether this row already has
+ * a field that stays, so that exactly one comma is between two of them.
+ */
+export class CsvMachine implements BodyMachine {
+  readonly #plan: CompiledPlan;
+  readonly #writer: SpanWriter;
+  readonly #counters: MaskCounters;
+  readonly #text: TextReplacer;
+
+  #state = AT_START;
+  #position = 0;
+  #isStarved = false;
+  #isHeader = true;
+  #ordinal = 0;
+  #columns = 0;
+  #kept = false;
+  /** The comma before this field, -1 for the first one. */
+  #separator = -1;
+  #hold = -1;
+  #field = 0;
+  #content = 0;
+  #contentEnd = 0;
+  #isDoubled = false;
+  #action = HEADER;
+
+  readonly #actions: Uint8Array = new Uint8Array(COLUMNS_MAX);
+  readonly #rules: Int32Array = new Int32Array(COLUMNS_MAX);
+  readonly #contexts: number[] = [];
+  readonly #paths: string[] = [];
+
+  constructor(plan: CompiledPlan, writer: SpanWriter, counters: MaskCounters) {
+    this.#plan = plan;
+    this.#writer = writer;
+    this.#counters = counters;
+    this.#text = new TextReplacer(plan, writer, counters);
+  }
+
+  run(window: Buffer, end: number, isFinal: boolean): number {
+    let position = this.#position;
+    this.#isStarved = false;
+    while (position < end && !this.#isStarved) {
+      position = this.#step(window, position, end);
+    }
+    if (isFinal) {
+      this.#finish(window, position, end);
+    }
+    this.#position = position;
+    const needed = this.#neededFrom(position);
+    this.#writer.flush(window, needed);
+    const keep = this.#isScanning() ? Math.min(this.#text.floor, needed) : needed;
+    checkHeld(end - keep);
+    return keep;
+  }
+
+  shift(by: number): void {
+    this.#position -= by;
+    this.#field -= by;
+    this.#content -= by;
+    this.#contentEnd -= by;
+    this.#separator = this.#separator < 0 ? -1 : this.#separator - by;
+    this.#hold = this.#hold < 0 ? -1 : this.#hold - by;
+    this.#writer.shift(by);
+    this.#text.shift(by);
+  }
+
+  #isScanning(): boolean {
+    const inContent = this.#state === IN_PLAIN || this.#state === IN_QUOTED || this.#state === AFTER_QUOTE;
+    return this.#action === ACTION_SCAN && inContent;
+  }
+
+  #neededFrom(position: number): number {
+    if (this.#hold >= 0) {
+      return this.#hold;
+    }
+    if (this.#separator >= 0 && this.#state === AT_FIELD) {
+      return this.#separator;
+    }
+    return this.#isScanning() ? this.#text.start : position;
+  }
+
+  #step(window: Buffer, start: number, end: number): number {
+    switch (this.#state) {
+      case AT_START:
+        return this.#beginFile(window, start, end);
+      case AT_FIELD:
+        return this.#beginField(window, start, window[start] === QUOTE);
+      case IN_PLAIN:
+        return this.#plain(window, start, end);
+      case IN_QUOTED:
+        return this.#quoted(window, start, end);
+      case AFTER_QUOTE:
+        return this.#afterQuote(window, start);
+      default:
+        if (window[start] !== LF) {
+          malformed('a carriage return without a line feed');
+        }
+        this.#endRow();
+        return start + 1;
+    }
+  }
+
+  /** A byte order mark stands. */
+  #beginFile(window: Buffer, start: number, end: number): number {
+    if (window[start] !== 0xef) {
+      this.#state = AT_FIELD;
+      return start;
+    }
+    if (end - start < 3) {
+      this.#isStarved = true;
+      return start;
+    }
+    this.#state = AT_FIELD;
+    return window[start + 1] === 0xbb && window[start + 2] === 0xbf ? start + 3 : start;
+  }
+
+  #beginField(window: Buffer, position: number, isQuoted: boolean): number {
+    this.#field = position;
+    this.#content = isQuoted ? position + 1 : position;
+    this.#isDoubled = false;
+    this.#state = isQuoted ? IN_QUOTED : IN_PLAIN;
+    if (this.#isHeader) {
+      if (this.#ordinal === COLUMNS_MAX) {
+        malformed('the header has too many columns');
+      }
+      this.#action = HEADER;
+      this.#hold = this.#separator >= 0 ? this.#separator : position;
+      return this.#content;
+    }
+    if (this.#ordinal >= this.#columns) {
+      malformed('a row has more fields than the header');
+    }
+    this.#action = this.#actions[this.#ordinal] as number;
+    if (this.#action === ACTION_DROP) {
+      this.#hold = this.#separator >= 0 ? this.#separator : position;
+      return this.#content;
+    }
+    this.#keep(window);
+    if (this.#action === ACTION_SCAN) {
+      this.#text.begin(this.#content, this.#contexts[this.#ordinal] ?? 0);
+    } else if (this.#action !== ACTION_PASS) {
+      this.#hold = position;
+    }
+    return this.#content;
+  }
+
+  /** The field stays: when it is the first of its row that does, the comma before it goes. */
+  #keep(window: Buffer): void {
+    if (!this.#kept && this.#separator >= 0) {
+      this.#writer.strip(window, this.#separator, this.#separator + 1);
+    }
+    this.#kept = true;
+    this.#separator = -1;
+  }
+
+  #plain(window: Buffer, start: number, end: number): number {
+    let position = start;
+    for (;;) {
+      const limit = this.#action === ACTION_SCAN ? Math.min(end, this.#text.blockEnd) : end;
+      while (position < limit && FIELD_BYTE[window[position] as number] === 1) {
+        position++;
+      }
+      if (this.#action === ACTION_SCAN && position === this.#text.blockEnd) {
+        this.#settle(window, position, false);
+        continue;
+      }
+      break;
+    }
+    if (position === end) {
+      return position;
+    }
+    if (window[position] === QUOTE || FIELD_BYTE[window[position] as number] === 0) {
+      malformed('a field that is not quoted has a quote or a control character');
+    }
+    this.#contentEnd = position;
+    return this.#endField(window, position);
+  }
+
+  #quoted(window: Buffer, start: number, end: number): number {
+    let position = start;
+    for (;;) {
+      const isScan = this.#action === ACTION_SCAN;
+      if (isScan && position >= this.#text.blockEnd) {
+        this.#settle(window, position, false);
+      }
+      const limit = isScan ? Math.min(end, this.#text.blockEnd) : end;
+      while (position < limit && window[position] !== QUOTE && FIELD_BYTE[window[position] as number] !== 0) {
+        position++;
+      }
+      if (isScan && position === this.#text.blockEnd && position < end) {
+        continue;
+      }
+      break;
+    }
+    if (position === end) {
+      return position;
+    }
+    if (window[position] !== QUOTE) {
+      malformed('a field has a control character');
+    }
+    this.#contentEnd = position;
+    this.#state = AFTER_QUOTE;
+    return position + 1;
+  }
+
+  #afterQuote(window: Buffer, position: number): number {
+    if (window[position] === QUOTE) {
+      this.#isDoubled = true;
+      this.#state = IN_QUOTED;
+      return position + 1;
+    }
+    return this.#endField(window, position);
+  }
+
+  /** `position` is the byte behind the field. */
+  #endField(window: Buffer, position: number): number {
+    const byte = window[position];
+    this.#closeField(window, position);
+    if (byte === COMMA) {
+      this.#separator = position;
+      this.#ordinal++;
+      this.#state = AT_FIELD;
+      return position + 1;
+    }
+    if (byte === LF) {
+      this.#endRow();
+      return position + 1;
+    }
+    if (byte !== CR) {
+      malformed('a quoted field goes on behind its quote');
+    }
+    this.#state = AFTER_CR;
+    return position + 1;
+  }
+
+  #endRow(): void {
+    if (this.#isHeader) {
+      this.#columns = this.#ordinal + 1;
+      this.#isHeader = false;
+    } else if (this.#ordinal + 1 !== this.#columns) {
+      malformed('a row has fewer fields than the header');
+    } else {
+      this.#counters.rows++;
+    }
+    this.#ordinal = 0;
+    this.#separator = -1;
+    this.#kept = false;
+    this.#state = AT_FIELD;
+  }
+
+  #closeField(window: Buffer, end: number): void {
+    const start = this.#field;
+    this.#hold = -1;
+    switch (this.#action) {
+      case HEADER:
+        this.#closeHeader(window, end);
+        return;
+      case ACTION_PASS:
+        this.#notePresence();
+        return;
+      case ACTION_SCAN:
+        this.#settle(window, this.#contentEnd, true);
+        this.#notePresence();
+        return;
+      case ACTION_DROP:
+        this.#drop(window, end);
+        this.#notePresence();
+        return;
+      case ACTION_DENY:
+        checkHeld(end - start);
+        this.#counters.unknown(this.#paths[this.#ordinal] ?? '?');
+        this.#writer.replace(window, start, end, WITHHELD, 'unknown', '', this.#paths[this.#ordinal] ?? '?');
+        return;
+      default:
+        checkHeld(end - start);
+        this.#mask(window, end);
+        this.#notePresence();
+    }
+  }
+
+  #notePresence(): void {
+    if (this.#contentEnd > this.#content) {
+      this.#counters.present(this.#rules[this.#ordinal] as number);
+    }
+  }
+
+  #mask(window: Buffer, end: number): void {
+    if (this.#contentEnd === this.#content) {
+      return; // An empty field is the null of CSV.
+    }
+    const rule = this.#rule();
+    const content = this.#decoded(window);
+    const characters = countCharacters(content, 0, content.length);
+    const answer = operateOnText(rule, content, 0, content.length, characters, this.#plan.oldYearMax);
+    if (answer === TEXT || answer === NULL) {
+      const text = answer === TEXT ? result.text : NOTHING;
+      this.#counters.masked(this.#rules[this.#ordinal] as number);
+      this.#writer.replace(window, this.#field, end, text, rule.class, rule.kind, rule.path);
+    }
+  }
+
+  #drop(window: Buffer, end: number): void {
+    const rule = this.#rule();
+    const start = this.#separator >= 0 ? this.#separator : this.#field;
+    checkHeld(end - start);
+    this.#separator = -1;
+    this.#counters.masked(this.#rules[this.#ordinal] as number);
+    this.#writer.replace(window, start, end, NOTHING, rule.class, rule.kind, rule.path);
+  }
+
+  #rule(): PlanRule {
+    const rule = this.#plan.rules[this.#rules[this.#ordinal] as number];
+    assert(rule !== undefined, 'a column that is masked has a rule');
+    return rule;
+  }
+
+  #settle(window: Buffer, end: number, isFinal: boolean): void {
+    const cell = this.#isDoubled ? CELL_CSV_QUOTED : CELL_PLAIN;
+    this.#text.settle(window, end, isFinal, cell, this.#rules[this.#ordinal] as number, this.#rule());
+  }
+
+  /** Content without its doubled quotes. Valid until the next call. */
+  #decoded(window: Buffer): Buffer {
+    if (!this.#isDoubled) {
+      return window.subarray(this.#content, this.#contentEnd);
+    }
+    if (undoubled.length < this.#contentEnd - this.#content) {
+      undoubled = Buffer.alloc((this.#contentEnd - this.#content) * 2);
+    }
+    let size = 0;
+    for (let i = this.#content; i < this.#contentEnd; i++) {
+      undoubled[size++] = window[i] as number;
+      i += window[i] === QUOTE ? 1 : 0;
+    }
+    return undoubled.subarray(0, size);
+  }
+
+  /** The name decides what happens to the column. */
+  #closeHeader(window: Buffer, end: number): void {
+    if (end - this.#field > NAME_BYTES_MAX) {
+      malformed('a column name is too long');
+    }
+    const name = this.#decoded(window);
+    const node = name.length === 0 ? -1 : this.#plan.trie.member(0, name, 0, name.length, hashName(name));
+    const at = this.#ordinal;
+    if (node < 0) {
+      this.#unknownColumn(window, name, end);
+      return;
+    }
+    const action = this.#plan.actions[node] as number;
+    this.#actions[at] = action === ACTION_INNER ? ACTION_DENY : action;
+    this.#rules[at] = this.#plan.trie.rules[node] as number;
+    this.#paths[at] = this.#plan.trie.paths[node] as string;
+    this.#contexts[at] = this.#plan.rules[this.#rules[at] as number]?.context ?? 0;
+    if (action === ACTION_DROP) {
+      const start = this.#separator >= 0 ? this.#separator : this.#field;
+      this.#separator = -1;
+      this.#writer.replace(window, start, end, NOTHING, this.#rule().class, '', this.#paths[at] ?? '');
+      return;
+    }
+    this.#keep(window);
+  }
+
+  #unknownColumn(window: Buffer, name: Buffer, end: number): void {
+    const at = this.#ordinal;
+    this.#keep(window);
+    if (this.#plan.scansUnknown) {
+      this.#actions[at] = ACTION_SCAN;
+      this.#rules[at] = 0;
+      this.#contexts[at] = labelOfName(name.toString('latin1', 0, 64));
+      scanCell(name, 0, 0, name.length, CELL_PLAIN, 0, this.#plan.scanKinds, findings);
+      if (findings.count > 0) {
+        const kind = this.#plan.kindRules[findings.kindAt(0)];
+        this.#counters.found(0, findings.kindAt(0));
+        this.#writer.replace(window, this.#field, end, WITHHELD, 'request', kind?.kind ?? '', '');
+      }
+      return;
+    }
+    const isNamed = isSchemaName(name, 0, name.length);
+    this.#actions[at] = ACTION_DENY;
+    this.#rules[at] = -1;
+    this.#paths[at] = isNamed ? name.toString('latin1') : '?';
+    if (!isNamed) {
+      this.#writer.replace(window, this.#field, end, WITHHELD, 'unknown', '', '?');
+    }
+  }
+
+  /** The last row needs no line end. */
+  #finish(window: Buffer, position: number, end: number): void {
+    if (position !== end || this.#state === IN_QUOTED || this.#state === AFTER_CR) {
+      malformed('the body ends inside a field');
+    }
+    const isRowOpen = this.#ordinal > 0 || this.#state === IN_PLAIN || this.#state === AFTER_QUOTE;
+    if (!isRowOpen) {
+      return;
+    }
+    if (this.#state === AT_FIELD) {
+      this.#beginField(window, end, false); // An empty field behind the last comma.
+    }
+    if (this.#state === IN_PLAIN) {
+      this.#contentEnd = end;
+    }
+    this.#closeField(window, end);
+    this.#endRow();
+  }
+}
+
+function buildFieldBytes(): Uint8Array {
+  const table = new Uint8Array(256).fill(1, 0x20);
+  table[0x09] = 1;
+  table[0x7f] = 0;
+  for (const byte of [QUOTE, COMMA, CR, LF]) {
+    table[byte] = 2;
+  }
+  return table;
+}

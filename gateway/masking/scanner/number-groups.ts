@@ -1,0 +1,48 @@
+import { CHAR_CLASS, DIGIT, SEPARATOR, isDigit } from './char-class.ts';
+
+const GROUPS_MAX = 8;
+const GAP_MAX = 3;
+const SPACE = 0x20;
+/** A longer run is no group of anything: nothing behind it is read. */
+const GROUP_SIZE_MAX = 19;
+
+/** The groups of the number that is being looked at. Shared scratch: matching is synchronous and does not nest. */
+export const GROUP_START: Int32Array = new Int32Array(GROUPS_MAX);
+export const GROUP_END: Int32Array = new Int32Array(GROUPS_MAX);
+/** The separator that follows group i: its first byte that is not a space, else a space. */
+export const GROUP_SEPARATOR: Uint8Array = new Uint8Array(GROUPS_MAX);
+
+/** Reads up to eight groups from `at`; returns how many. A group ends the list when no digit follows within 3 bytes. */
+export function readGroups(bytes: Uint8Array, at: number, end: number): number {
+  let count = 0;
+  let position = at;
+  for (;;) {
+    const start = position;
+    while (position < end && ((CHAR_CLASS[bytes[position] as number] as number) & DIGIT) !== 0) {
+      position++;
+    }
+    GROUP_START[count] = start;
+    GROUP_END[count] = position;
+    count++;
+    if (count === GROUPS_MAX || position - start > GROUP_SIZE_MAX) {
+      return count;
+    }
+    let gap = position;
+    let separator = 0;
+    while (gap < end && gap - position < GAP_MAX && ((CHAR_CLASS[bytes[gap] as number] as number) & SEPARATOR) !== 0) {
+      if (separator === 0 || separator === SPACE) {
+        separator = bytes[gap] as number;
+      }
+      gap++;
+    }
+    if (gap === position || gap >= end || !isDigit(bytes[gap])) {
+      return count;
+    }
+    GROUP_SEPARATOR[count - 1] = separator;
+    position = gap;
+  }
+}
+
+export function groupSize(index: number): number {
+  return (GROUP_END[index] as number) - (GROUP_START[index] as number);
+}
