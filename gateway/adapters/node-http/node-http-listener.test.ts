@@ -8,6 +8,7 @@ httpListenerContract('node:http', listenNodeHttp, {
   silent: [],
   lenientBodies: [],
   cutsPipelining: false,
+  needsWholeRequestLine: false,
   continuesEarly: false,
 });
 

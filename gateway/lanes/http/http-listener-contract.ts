@@ -17,6 +17,8 @@ export interface ListenerTraits {
   readonly lenientBodies: readonly string[];
   /** A second request before the answer to the first closes the connection. */
   readonly cutsPipelining: boolean;
+  /** Refuses a request line that comes in more than one segment. */
+  readonly needsWholeRequestLine: boolean;
   /** Answers `Expect: 100-continue` before the handler runs. */
   readonly continuesEarly: boolean;
 }
@@ -206,7 +208,7 @@ function readsBodies(context: Context): void {
             if (isWhole) {
               client.send(request);
             } else {
-              await client.sendOctets(request);
+              await client.sendOctets(request, wholeSize(context, request));
             }
             const response = await client.readResponse();
             equal(response.body.toString(), 'hello world');
@@ -530,6 +532,11 @@ function keepsLimits(context: Context): void {
   }
 }
 
+/** How much goes out in one piece when the rest goes octet by octet. */
+function wholeSize({ traits }: Context, request: string): number {
+  return traits.needsWholeRequestLine ? request.indexOf('\n') + 1 : 0;
+}
+
 /** Follows each refused head on the same connection, in the same segment: it must never be seen. */
 const SENTINEL = `GET /sentinel HTTP/1.1\r\n${HOST}\r\n`;
 
@@ -551,7 +558,7 @@ function refusesHeads(context: Context): void {
           if (mode === 'in one segment') {
             client.send(bytes + SENTINEL);
           } else {
-            await client.sendOctets(bytes + SENTINEL);
+            await client.sendOctets(bytes + SENTINEL, wholeSize(context, bytes));
           }
           if (silent.includes(name)) {
             // The parser waits for more; more cannot help, and our end closes it.

@@ -52,12 +52,15 @@ export class RawHttpClient {
   }
 
   send(data: string | Buffer): void {
-    this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data);
+    if (data.length > 0) {
+      this.socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data);
+    }
   }
 
-  /** One octet a write, each in its own turn of the event loop. */
-  async sendOctets(data: string): Promise<void> {
-    for (const octet of Buffer.from(data, 'latin1')) {
+  /** The first `wholeSize` octets in one write, the others in a write each, in turns of their own. */
+  async sendOctets(data: string, wholeSize = 0): Promise<void> {
+    this.send(data.slice(0, wholeSize));
+    for (const octet of Buffer.from(data.slice(wholeSize), 'latin1')) {
       if (this.socket.destroyed || !this.socket.writable) {
         return;
       }
