@@ -97,6 +97,18 @@ export class FaultDisk implements Disk {
     }
   }
 
+  /** What the worst crash would leave behind now, as a disk of its own. */
+  durableCopy(): FaultDisk {
+    const copy = new FaultDisk({ seed: this.seed });
+    for (const [name, file] of this.#files) {
+      const other = new FaultFile(0);
+      other.live = Buffer.from(file.durable);
+      other.durable = Buffer.from(file.durable);
+      copy.#files.set(name, other);
+    }
+    return copy;
+  }
+
   /** A copy of the bytes as the process sees them. */
   contents(name: string): Buffer {
     return Buffer.from(this.#file(name).live);
