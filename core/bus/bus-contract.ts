@@ -16,6 +16,8 @@ export interface BusUnderTest {
   close(): Promise<void>;
 }
 
+const SCALE = Number(process.env['CHAPERONE_TEST_SCALE'] ?? 1);
+
 const SETTINGS: TopicSettings = {
   name: 'contract',
   partitions: 3,
@@ -279,7 +281,7 @@ function crashTests(current: () => { subject: BusUnderTest; bus: Bus }, newTopic
     const topic = await newTopic();
     const tail = new Collector(bus, topic, 'start');
     const acknowledged = new Map<string, string>();
-    const cycles = 3;
+    const cycles = 3 * SCALE;
     for (let cycle = 0; cycle < cycles; cycle++) {
       const publishers = Array.from({ length: 4 }, (_, p) =>
         publishUntilRefused(bus, topic, `${cycle}-${p}`, new SeededRandom(seed + p), acknowledged),

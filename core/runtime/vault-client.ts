@@ -3,7 +3,7 @@ import { type ErrorCode, GatewayError } from '../kernel/errors.ts';
 import { type Clock, SystemClock } from '../kernel/clock.ts';
 import { KeyStoreServiceClient } from '../../proto/gen/chaperone/control/v1/keystore.ts';
 import type { ClusterSecrets, KeyStore, WrappingKey } from './key-store.ts';
-import { clientCredentials } from './mtls/grpc-credentials.ts';
+import { CLIENT_CHANNEL_OPTIONS, clientCredentials } from './mtls/grpc-credentials.ts';
 import type { TlsIdentity } from './mtls/tls-files.ts';
 
 export interface VaultClientOptions {
@@ -16,8 +16,6 @@ export interface VaultClientOptions {
 }
 
 const TIMEOUT_MS = 2_000;
-const RECONNECT_MS = 100;
-const RECONNECT_MAX_MS = 2_000;
 const SECRET_SIZE = 32;
 
 type Callback<Response> = (error: ServiceError | null, response: Response) => void;
@@ -38,11 +36,8 @@ export class VaultClient implements KeyStore {
   readonly #clock: Clock;
 
   constructor(options: VaultClientOptions) {
-    this.#client = new KeyStoreServiceClient(options.address, clientCredentials(options.tls, 'vault'), {
-      'grpc.initial_reconnect_backoff_ms': RECONNECT_MS,
-      'grpc.min_reconnect_backoff_ms': RECONNECT_MS,
-      'grpc.max_reconnect_backoff_ms': RECONNECT_MAX_MS,
-    });
+    const channelCredentials = clientCredentials(options.tls, 'vault');
+    this.#client = new KeyStoreServiceClient(options.address, channelCredentials, CLIENT_CHANNEL_OPTIONS);
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#clock = options.clock ?? new SystemClock();
   }

@@ -65,6 +65,8 @@ async function listenPrivately(server: Server, socketPath: string): Promise<void
     throw new GatewayError('bus_unavailable', 'cannot listen on the socket', { cause: error });
   }
   await chmod(socketPath, 0o600);
+  // A connection that could not be accepted (out of descriptors) is the client's loss: it reconnects.
+  server.on('error', () => undefined);
 }
 
 function isServed(socketPath: string): Promise<boolean> {

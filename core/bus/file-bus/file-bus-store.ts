@@ -54,6 +54,7 @@ export class FileBusStore {
   static async open(options: FileBusStoreOptions): Promise<FileBusStore> {
     const topicsDirectory = join(options.directory, 'topics');
     await mkdir(topicsDirectory, { recursive: true, mode: 0o700 });
+    await syncDirectory(options.directory);
     const consumers = await openLog(options, join(options.directory, 'consumers'), 'consumers', {
       cleanup: 'compact',
       retentionMs: 0,

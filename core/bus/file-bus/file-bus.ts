@@ -112,9 +112,6 @@ export class FileBus implements Bus {
   }
 
   async health(): Promise<{ readonly ok: boolean; readonly replicated: boolean; readonly detail: string }> {
-    if (!this.#link.isOpen) {
-      return { ok: false, replicated: false, detail: 'the file bus process is not reached' };
-    }
     try {
       const answer = await this.#ask(FRAME.health, []);
       return { ok: answer.u8() === 1, replicated: answer.u8() === 1, detail: answer.text() };

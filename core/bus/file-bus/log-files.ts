@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** What a partition log needs of one file. */
 export interface LogFile {
@@ -26,6 +26,7 @@ export interface LogFiles {
 /** The files of one directory of the node file system, created mode 0700 with files of mode 0600. */
 export async function openLogFiles(directory: string): Promise<LogFiles> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
+  await syncDirectory(dirname(directory));
   return {
     list: () => readdir(directory),
     open: async (name, create = false) => {

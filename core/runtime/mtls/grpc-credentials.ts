@@ -16,6 +16,17 @@ export interface GrpcRefusal {
   readonly details: string;
 }
 
+/**
+ * Options for a client's channel: reconnects soon, and names no IP address in TLS (RFC 6066 forbids it). The server is
+ * known by the role in its certificate, not by its host name.
+ */
+export const CLIENT_CHANNEL_OPTIONS = {
+  'grpc.ssl_target_name_override': 'localhost',
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.min_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+} as const;
+
 /** Credentials of a server that accepts only clients with a certificate of the cluster. */
 export function serverCredentials(tls: TlsIdentity): ServerCredentials {
   return ServerCredentials.createSsl(tls.ca, [{ private_key: tls.key, cert_chain: tls.cert }], true);
