@@ -1,16 +1,19 @@
 import {
   Server,
-  ServerCredentials,
   status,
   type handleUnaryCall,
-  type ServerUnaryCall,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { ERROR_CODES, GatewayError, type ErrorReason } from '../../core/kernel/errors.ts';
-
-/** Roles of node certificates that may call a method; the wildcard is for the health service. */
-export type MethodRoles = Readonly<Record<string, readonly string[]>>;
+import {
+  type AuthenticatedCall,
+  authorize,
+  isRefusal,
+  serverCredentials,
+} from '../../core/runtime/mtls/grpc-credentials.ts';
+import type { NodeIdentity, NodeRole } from '../../core/runtime/mtls/node-certificate.ts';
+import type { TlsIdentity } from '../../core/runtime/mtls/tls-files.ts';
 
 export interface ControlService {
   readonly definition: ServiceDefinition;
@@ -20,8 +23,8 @@ export interface ControlService {
 export interface ControlServerOptions {
   readonly host: string;
   readonly port: number;
-  /** PEM. Peers without a certificate of this CA do not get through the handshake. */
-  readonly tls: { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
+  /** Peers without a certificate of the same CA do not get through the handshake. */
+  readonly tls: TlsIdentity;
   readonly services: readonly ControlService[];
 }
 
@@ -41,8 +44,7 @@ export function startControlServer(options: ControlServerOptions): Promise<Contr
   for (const { definition, implementation } of options.services) {
     server.addService(definition, implementation);
   }
-  const { ca, cert, key } = options.tls;
-  const credentials = ServerCredentials.createSsl(ca, [{ cert_chain: cert, private_key: key }], true);
+  const credentials = serverCredentials(options.tls);
   return new Promise((resolve, reject) => {
     server.bindAsync(`${options.host}:${options.port}`, credentials, (error, port) => {
       if (error !== null) {
@@ -63,36 +65,23 @@ export function startControlServer(options: ControlServerOptions): Promise<Contr
  * the status text (`code: detail`), anything else is INTERNAL without its text.
  */
 export function guarded<Request, Response>(
-  roles: readonly string[],
-  handler: (request: Request, call: ServerUnaryCall<Request, Response>) => Promise<Response> | Response,
+  cluster: string,
+  roles: readonly NodeRole[],
+  handler: (request: Request, caller: NodeIdentity) => Promise<Response> | Response,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    const role = peerRole(call.getAuthContext()?.sslPeerCertificate?.subjectaltname);
-    if (!roles.includes('*') && !roles.includes(role)) {
-      callback({
-        code: status.PERMISSION_DENIED,
-        details: `this method is for ${roles.join(', ')}; the certificate says '${role}'`,
-      });
+    const caller = authorize(call as unknown as AuthenticatedCall, cluster, roles);
+    if (isRefusal(caller)) {
+      callback(caller);
       return;
     }
     Promise.resolve()
-      .then(() => handler(call.request, call))
+      .then(() => handler(call.request, caller))
       .then(
         (response) => callback(null, response),
         (error: unknown) => callback(statusOf(error)),
       );
   };
-}
-
-/** The role in the URI name `chaperone://<cluster>/<role>/<name>` of a certificate; empty when there is none. */
-export function peerRole(subjectAltName: string | undefined): string {
-  for (const name of (subjectAltName ?? '').split(', ')) {
-    const match = /^URI:chaperone:\/\/[^/]+\/([a-z]+)\/[^/]+$/.exec(name);
-    if (match !== null) {
-      return match[1] ?? '';
-    }
-  }
-  return '';
 }
 
 const STATUS_OF_REASON: Partial<Record<ErrorReason, status>> = {

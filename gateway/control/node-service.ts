@@ -18,12 +18,12 @@ export interface EvidencePort {
   proof(request: GetProofRequest): Promise<GetProofResponse>;
 }
 
-export function nodeService(port: NodePort): ControlService {
+export function nodeService(cluster: string, port: NodePort): ControlService {
   return {
     definition: NodeServiceService,
     implementation: {
-      status: guarded(['operator', 'gateway'], () => port.status()),
-      drain: guarded(['operator'], () => {
+      status: guarded(cluster, ['operator', 'gateway'], () => port.status()),
+      drain: guarded(cluster, ['operator'], () => {
         port.drain();
         return { draining: true };
       }),
@@ -31,12 +31,12 @@ export function nodeService(port: NodePort): ControlService {
   };
 }
 
-export function evidenceService(port: EvidencePort): ControlService {
+export function evidenceService(cluster: string, port: EvidencePort): ControlService {
   return {
     definition: EvidenceServiceService,
     implementation: {
-      getHeads: guarded(['operator', 'auditor', 'gateway'], async () => ({ heads: await port.heads() })),
-      getProof: guarded<GetProofRequest, GetProofResponse>(['operator', 'auditor', 'gateway'], (request) =>
+      getHeads: guarded(cluster, ['operator', 'auditor', 'gateway'], async () => ({ heads: await port.heads() })),
+      getProof: guarded<GetProofRequest, GetProofResponse>(cluster, ['operator', 'auditor', 'gateway'], (request) =>
         port.proof(request),
       ),
     },

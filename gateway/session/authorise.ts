@@ -37,8 +37,8 @@ export interface OperationRequest {
   readonly traceId: string;
   /** The lane's exact parts of opDigest; null when the body was too large to be held whole. */
   readonly exact: readonly Buffer[] | null;
-  /** The request after masking, under the plan that the verdict asks for. */
-  readonly copy: (decision: Decision) => RequestCopy;
+  /** The request after masking, for the record. */
+  readonly copy: RequestCopy;
   /** What the approver sees, with literals. Leaves the node sealed only. */
   readonly preview: () => Readonly<Record<string, JsonValue>>;
   readonly hasBody: boolean;
@@ -168,11 +168,9 @@ export class Authoriser {
     const clean = operation.kinds.length === 0 && operation.egress.kinds.length === 0;
     const fastPath = operation.safe && !request.hasBody && clean && grant === null;
     let plan: MaskPlan | null;
-    let copy: RequestCopy;
     let appended: Appended;
     try {
       plan = request.responseShape === null ? null : this.#o.plans.planFor(request.responseShape, decision.verdict);
-      copy = request.copy(decision);
       appended = recorder.operation(
         request.strand,
         {
@@ -182,7 +180,7 @@ export class Authoriser {
           code: '',
           targetDigest: request.targetDigest,
           fastPath,
-          copy: fastPath ? null : copy,
+          copy: fastPath ? null : request.copy,
           approval: grant,
           approvalView: null,
           planDigest: plan?.digest ?? ZERO32,
@@ -200,7 +198,7 @@ export class Authoriser {
       position: positionOf(recorder, appended),
       decision,
       plan,
-      fastRequest: fastPath ? copy : null,
+      fastRequest: fastPath ? request.copy : null,
       terminate: decision.verdict.obligations.includes('terminate_session'),
     };
     if (fastPath) {
@@ -247,7 +245,7 @@ export class Authoriser {
           code,
           targetDigest: request.targetDigest,
           fastPath: false,
-          copy: request.copy(decision),
+          copy: request.copy,
           approval: null,
           approvalView: approval === null ? null : approvalView(approval, ''),
           planDigest: ZERO32,

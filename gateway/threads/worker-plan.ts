@@ -1,6 +1,10 @@
+import { asBuffer } from '../../core/kernel/bytes.ts';
 import type { ClusterSecrets, WrappingKey } from '../../core/runtime/key-store.ts';
 import type { AskRequest, AskStatus, ClaimGrant, ClaimRequest, ScriptReview } from '../approvals/desk-port.ts';
 import type { ConnectionInfo } from '../contract/operation.ts';
+import type { MaskProfile } from '../contract/shape.ts';
+import type { ClaimMapping } from '../identity/claim-mapping.ts';
+import type { EngineBundle } from '../policy/policy-engine.ts';
 
 /** One HTTP connection as a worker opens it. The credential is resolved: it stays in memory and in no record. */
 export interface HttpConnectionPlan {
@@ -16,25 +20,17 @@ export interface HttpConnectionPlan {
 
 /** A verified bundle as it crosses to a worker: the compiled module is shared, the rest is text. */
 export interface BundlePlan {
-  readonly module: WebAssembly.Module;
-  readonly files: BundleFiles;
-  readonly digest: string;
-  readonly revision: number;
-}
-
-export interface BundleFiles {
-  readonly data: string;
-  readonly catalogue: string;
-  readonly masks: string;
-  readonly people: string;
-  readonly manifest: string;
+  readonly engine: EngineBundle;
+  readonly catalogueJson: string;
+  readonly profile: MaskProfile;
+  readonly peopleJson: string;
 }
 
 /**
  * Everything that a worker thread is given at its start. Structured clone: plain data, bytes as Uint8Array. Secrets are
  * in it because the worker needs them; the plan is never logged.
  */
-export interface WorkerPlan<Bundle = BundlePlan> {
+export interface WorkerPlan {
   readonly index: number;
   readonly workers: number;
   readonly node: string;
@@ -47,9 +43,9 @@ export interface WorkerPlan<Bundle = BundlePlan> {
   readonly connections: readonly HttpConnectionPlan[];
   readonly identity: {
     readonly audience: string;
-    readonly issuers: readonly { readonly iss: string; readonly jwksFile: string; readonly mapping: string }[];
+    readonly issuers: readonly { readonly iss: string; readonly jwksFile: string; readonly mapping: ClaimMapping }[];
   };
-  readonly bundle: Bundle;
+  readonly bundle: BundlePlan;
   readonly secrets: ClusterSecrets;
   readonly wrappingKeys: readonly WrappingKey[];
   readonly holdMs: number;
@@ -70,11 +66,18 @@ export interface WorkerHost {
   claim(request: ClaimRequest): Promise<ClaimGrant | null>;
 }
 
-/** What the main thread tells a worker. */
-export interface WorkerControl {
-  listen(): Promise<{ port: number; adapter: string }>;
-  archived(index: number): void;
-  nack(first: number, reason: string): void;
-  reviewed(review: ScriptReview): void;
-  drain(): Promise<{ clean: boolean }>;
+/** Structured clone turns each `Buffer` into a `Uint8Array`: the same plan with buffers where the types say so. */
+export function planFromClone(plan: WorkerPlan): WorkerPlan {
+  const { secrets } = plan;
+  return {
+    ...plan,
+    secrets: {
+      ...secrets,
+      sessionKey: asBuffer(secrets.sessionKey),
+      approvalsKey: asBuffer(secrets.approvalsKey),
+      targetKey: asBuffer(secrets.targetKey),
+      scopeKey: asBuffer(secrets.scopeKey),
+    },
+    wrappingKeys: plan.wrappingKeys.map((key) => ({ ...key, publicKey: asBuffer(key.publicKey) })),
+  };
 }

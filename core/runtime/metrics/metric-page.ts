@@ -50,7 +50,7 @@ export const METRICS = {
     type: 'counter',
     help: 'Masked values by what was done.',
     label: 'action',
-    values: ['mask', 'scan', 'deny', 'drop'],
+    values: ['redact', 'null', 'fixed', 'zip3', 'year', 'age90', 'drop', 'withhold', 'other'],
   },
   chaperone_wire_refused_total: {
     type: 'counter',
@@ -115,6 +115,12 @@ export class MetricPage {
   increment(name: MetricName, label = '', by = 1): void {
     const at = slotOf(name, label);
     this.#page[at] = (this.#page[at] ?? 0) + by;
+  }
+
+  /** Counts masked values; an action that is not in the table counts as `other`. */
+  addMasked(action: string, by: number): void {
+    const { values } = METRICS.chaperone_masked_values_total;
+    this.increment('chaperone_masked_values_total', values.find((value) => value === action) ?? 'other', by);
   }
 
   set(name: MetricName, value: number): void {

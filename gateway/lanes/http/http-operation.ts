@@ -3,7 +3,6 @@ import { GatewayError, type ErrorCode } from '../../../core/kernel/errors.ts';
 import { LIMITS } from '../../../core/kernel/limits.ts';
 import { httpExactParts } from '../../../core/ledger/statement.ts';
 import type { Exchange } from '../../../proto/gen/chaperone/evidence/v1/event.ts';
-import type { MaskPlan } from '../../contract/mask.ts';
 import type { ResolvedRoute } from '../../contract/shape.ts';
 import type { Subject } from '../../contract/subject.ts';
 import type { Permit, Refusal } from '../../session/authorise.ts';
@@ -16,7 +15,7 @@ import type { HttpLaneOptions } from './http-lane.ts';
 import type { UpstreamExchange } from './http-upstream.ts';
 import { HttpResponseSink } from './http-response-sink.ts';
 import { problemAnswer } from './problem.ts';
-import { copyRequest, findInRequest, previewRequest, type WholeRequest } from './request-content.ts';
+import { analyseRequest, previewRequest, type WholeRequest } from './request-content.ts';
 import { beginRelease } from './response-content.ts';
 import { targetDigest, understand } from './understand.ts';
 
@@ -164,7 +163,12 @@ export class HttpOperation {
     const { connection, path } = matched;
     const body = this.#chunks.length === 1 ? (this.#chunks[0] ?? EMPTY) : Buffer.concat(this.#chunks);
     this.#chunks = [];
-    const route = catalogue.resolveHttp(connection.info.name, head.method, path, head.query);
+    const route = catalogue.resolveHttp(
+      connection.info.name,
+      head.method === 'HEAD' ? 'GET' : head.method,
+      path,
+      head.query,
+    );
     this.#route = route;
     const target = head.query === '' ? path : `${path}?${head.query}`;
     const whole: WholeRequest = {
@@ -178,8 +182,8 @@ export class HttpOperation {
       body,
       route,
     };
-    const findings = findInRequest(whole, catalogue);
-    const operation = understand(connection.info, head.method, route, findings, catalogue, head.query !== '');
+    const analysed = analyseRequest(whole, catalogue, profile);
+    const operation = understand(connection.info, head.method, route, analysed.findings, catalogue, head.query !== '');
     sessions.authorise(
       {
         strand,
@@ -196,7 +200,7 @@ export class HttpOperation {
           contentType: whole.contentType,
           bodyDigest: createHash('sha256').update(body).digest(),
         }),
-        copy: (decision) => copyRequest(whole, decision.verdict, catalogue, profile),
+        copy: analysed.copy,
         preview: () => previewRequest(whole),
         hasBody: body.length > 0,
         responseShape: route?.response ?? null,
@@ -304,7 +308,7 @@ export class HttpOperation {
       verdict: permit.decision.verdict,
       sink,
       operationIndex: permit.operationIndex,
-      plan: begun.plan as MaskPlan | null,
+      plan: begun.plan,
       masker: begun.masker,
       status,
       upstreamStatus: status,

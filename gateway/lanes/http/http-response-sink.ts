@@ -18,7 +18,6 @@ export interface HttpResponseSinkOptions {
  */
 export class HttpResponseSink implements ReleaseSink {
   readonly #o: HttpResponseSinkOptions;
-  #bodySize = -1;
   #state: 'waiting' | 'whole' | 'streaming' | 'ended' | 'cut' = 'waiting';
   #refused = false;
 
@@ -27,7 +26,6 @@ export class HttpResponseSink implements ReleaseSink {
   }
 
   head(bodySize: number): void {
-    this.#bodySize = bodySize;
     if (bodySize >= 0) {
       this.#state = 'whole';
       if (bodySize === 0) {

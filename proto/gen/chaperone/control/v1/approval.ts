@@ -418,6 +418,35 @@ export const ApprovalView: MessageFns<ApprovalView> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<ApprovalView>): ApprovalView {
+    return ApprovalView.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ApprovalView>): ApprovalView {
+    const message = createBaseApprovalView();
+    message.id = object.id ?? "";
+    message.state = object.state ?? "";
+    message.code = object.code ?? "";
+    message.connection = object.connection ?? "";
+    message.requester = object.requester ?? "";
+    message.agent = object.agent ?? "";
+    message.run = object.run ?? "";
+    message.commit = object.commit ?? "";
+    message.summary = object.summary ?? "";
+    message.askedMs = (object.askedMs !== undefined && object.askedMs !== null) ? BigInt(object.askedMs) : 0n;
+    message.expiresMs = (object.expiresMs !== undefined && object.expiresMs !== null) ? BigInt(object.expiresMs) : 0n;
+    message.quorum = object.quorum ?? 0;
+    message.approvers = object.approvers?.map((e) => e) || [];
+    message.opDigest = object.opDigest ?? Buffer.alloc(0);
+    message.shownDigest = object.shownDigest ?? Buffer.alloc(0);
+    message.shown = object.shown ?? Buffer.alloc(0);
+    message.previews = object.previews?.map((e) => SealedPreview.fromPartial(e)) || [];
+    message.previewHash = object.previewHash ?? Buffer.alloc(0);
+    message.decisions = object.decisions?.map((e) => DecisionView.fromPartial(e)) || [];
+    message.sessionId = object.sessionId ?? "";
+    message.reasons = object.reasons?.map((e) => e) || [];
+    return message;
+  },
 };
 
 function createBaseSealedPreview(): SealedPreview {
@@ -496,6 +525,18 @@ export const SealedPreview: MessageFns<SealedPreview> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<SealedPreview>): SealedPreview {
+    return SealedPreview.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SealedPreview>): SealedPreview {
+    const message = createBaseSealedPreview();
+    message.person = object.person ?? "";
+    message.keyId = object.keyId ?? "";
+    message.enc = object.enc ?? Buffer.alloc(0);
+    message.ciphertext = object.ciphertext ?? Buffer.alloc(0);
+    return message;
   },
 };
 
@@ -579,6 +620,18 @@ export const DecisionView: MessageFns<DecisionView> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<DecisionView>): DecisionView {
+    return DecisionView.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DecisionView>): DecisionView {
+    const message = createBaseDecisionView();
+    message.person = object.person ?? "";
+    message.decision = object.decision ?? "";
+    message.reason = object.reason ?? "";
+    message.decidedMs = (object.decidedMs !== undefined && object.decidedMs !== null) ? BigInt(object.decidedMs) : 0n;
+    return message;
+  },
 };
 
 function createBaseListApprovalsRequest(): ListApprovalsRequest {
@@ -624,6 +677,15 @@ export const ListApprovalsRequest: MessageFns<ListApprovalsRequest> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<ListApprovalsRequest>): ListApprovalsRequest {
+    return ListApprovalsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListApprovalsRequest>): ListApprovalsRequest {
+    const message = createBaseListApprovalsRequest();
+    message.state = object.state ?? "";
+    return message;
   },
 };
 
@@ -671,6 +733,15 @@ export const ListApprovalsResponse: MessageFns<ListApprovalsResponse> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<ListApprovalsResponse>): ListApprovalsResponse {
+    return ListApprovalsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListApprovalsResponse>): ListApprovalsResponse {
+    const message = createBaseListApprovalsResponse();
+    message.approvals = object.approvals?.map((e) => ApprovalView.fromPartial(e)) || [];
+    return message;
+  },
 };
 
 function createBaseGetApprovalRequest(): GetApprovalRequest {
@@ -717,6 +788,15 @@ export const GetApprovalRequest: MessageFns<GetApprovalRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetApprovalRequest>): GetApprovalRequest {
+    return GetApprovalRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetApprovalRequest>): GetApprovalRequest {
+    const message = createBaseGetApprovalRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
 };
 
 function createBaseGetApprovalResponse(): GetApprovalResponse {
@@ -762,6 +842,17 @@ export const GetApprovalResponse: MessageFns<GetApprovalResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetApprovalResponse>): GetApprovalResponse {
+    return GetApprovalResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetApprovalResponse>): GetApprovalResponse {
+    const message = createBaseGetApprovalResponse();
+    message.approval = (object.approval !== undefined && object.approval !== null)
+      ? ApprovalView.fromPartial(object.approval)
+      : undefined;
+    return message;
   },
 };
 
@@ -878,6 +969,21 @@ export const DecideApprovalRequest: MessageFns<DecideApprovalRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<DecideApprovalRequest>): DecideApprovalRequest {
+    return DecideApprovalRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DecideApprovalRequest>): DecideApprovalRequest {
+    const message = createBaseDecideApprovalRequest();
+    message.id = object.id ?? "";
+    message.decision = object.decision ?? "";
+    message.person = object.person ?? "";
+    message.keyId = object.keyId ?? "";
+    message.reason = object.reason ?? "";
+    message.decidedMs = (object.decidedMs !== undefined && object.decidedMs !== null) ? BigInt(object.decidedMs) : 0n;
+    message.signature = object.signature ?? Buffer.alloc(0);
+    return message;
+  },
 };
 
 function createBaseDecideApprovalResponse(): DecideApprovalResponse {
@@ -934,6 +1040,20 @@ export const DecideApprovalResponse: MessageFns<DecideApprovalResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<DecideApprovalResponse>): DecideApprovalResponse {
+    return DecideApprovalResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DecideApprovalResponse>): DecideApprovalResponse {
+    const message = createBaseDecideApprovalResponse();
+    message.approval = (object.approval !== undefined && object.approval !== null)
+      ? ApprovalView.fromPartial(object.approval)
+      : undefined;
+    message.receipt = (object.receipt !== undefined && object.receipt !== null)
+      ? Receipt.fromPartial(object.receipt)
+      : undefined;
+    return message;
   },
 };
 
@@ -992,6 +1112,16 @@ export const WaitApprovalRequest: MessageFns<WaitApprovalRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<WaitApprovalRequest>): WaitApprovalRequest {
+    return WaitApprovalRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WaitApprovalRequest>): WaitApprovalRequest {
+    const message = createBaseWaitApprovalRequest();
+    message.id = object.id ?? "";
+    message.waitMs = object.waitMs ?? 0;
+    return message;
+  },
 };
 
 function createBaseWaitApprovalResponse(): WaitApprovalResponse {
@@ -1038,6 +1168,17 @@ export const WaitApprovalResponse: MessageFns<WaitApprovalResponse> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<WaitApprovalResponse>): WaitApprovalResponse {
+    return WaitApprovalResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WaitApprovalResponse>): WaitApprovalResponse {
+    const message = createBaseWaitApprovalResponse();
+    message.approval = (object.approval !== undefined && object.approval !== null)
+      ? ApprovalView.fromPartial(object.approval)
+      : undefined;
+    return message;
+  },
 };
 
 function createBaseAttestScriptRequest(): AttestScriptRequest {
@@ -1083,6 +1224,15 @@ export const AttestScriptRequest: MessageFns<AttestScriptRequest> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<AttestScriptRequest>): AttestScriptRequest {
+    return AttestScriptRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AttestScriptRequest>): AttestScriptRequest {
+    const message = createBaseAttestScriptRequest();
+    message.envelope = object.envelope ?? Buffer.alloc(0);
+    return message;
   },
 };
 
@@ -1151,6 +1301,19 @@ export const AttestScriptResponse: MessageFns<AttestScriptResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<AttestScriptResponse>): AttestScriptResponse {
+    return AttestScriptResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AttestScriptResponse>): AttestScriptResponse {
+    const message = createBaseAttestScriptResponse();
+    message.scriptDigest = object.scriptDigest ?? "";
+    message.reviewer = object.reviewer ?? "";
+    message.receipt = (object.receipt !== undefined && object.receipt !== null)
+      ? Receipt.fromPartial(object.receipt)
+      : undefined;
+    return message;
   },
 };
 
@@ -1222,6 +1385,17 @@ export const Receipt: MessageFns<Receipt> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Receipt>): Receipt {
+    return Receipt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Receipt>): Receipt {
+    const message = createBaseReceipt();
+    message.writer = object.writer ?? "";
+    message.index = (object.index !== undefined && object.index !== null) ? BigInt(object.index) : 0n;
+    message.leafHash = object.leafHash ?? Buffer.alloc(0);
+    return message;
   },
 };
 
@@ -1383,7 +1557,17 @@ export const ApprovalServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
+
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

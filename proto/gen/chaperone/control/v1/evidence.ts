@@ -77,6 +77,14 @@ export const GetHeadsRequest: MessageFns<GetHeadsRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetHeadsRequest>): GetHeadsRequest {
+    return GetHeadsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetHeadsRequest>): GetHeadsRequest {
+    const message = createBaseGetHeadsRequest();
+    return message;
+  },
 };
 
 function createBaseGetHeadsResponse(): GetHeadsResponse {
@@ -122,6 +130,15 @@ export const GetHeadsResponse: MessageFns<GetHeadsResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetHeadsResponse>): GetHeadsResponse {
+    return GetHeadsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetHeadsResponse>): GetHeadsResponse {
+    const message = createBaseGetHeadsResponse();
+    message.heads = object.heads?.map((e) => e) || [];
+    return message;
   },
 };
 
@@ -182,6 +199,16 @@ export const GetProofRequest: MessageFns<GetProofRequest> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetProofRequest>): GetProofRequest {
+    return GetProofRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetProofRequest>): GetProofRequest {
+    const message = createBaseGetProofRequest();
+    message.writer = object.writer ?? "";
+    message.index = (object.index !== undefined && object.index !== null) ? BigInt(object.index) : 0n;
+    return message;
   },
 };
 
@@ -273,6 +300,19 @@ export const GetProofResponse: MessageFns<GetProofResponse> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetProofResponse>): GetProofResponse {
+    return GetProofResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetProofResponse>): GetProofResponse {
+    const message = createBaseGetProofResponse();
+    message.leaf = object.leaf ?? Buffer.alloc(0);
+    message.salt = object.salt ?? Buffer.alloc(0);
+    message.meta = object.meta ?? Buffer.alloc(0);
+    message.proof = object.proof?.map((e) => e) || [];
+    message.head = object.head ?? Buffer.alloc(0);
+    return message;
+  },
 };
 
 export type EvidenceServiceService = typeof EvidenceServiceService;
@@ -350,7 +390,17 @@ export const EvidenceServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
+
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

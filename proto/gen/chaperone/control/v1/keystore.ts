@@ -128,6 +128,15 @@ export const PutKeysRequest: MessageFns<PutKeysRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<PutKeysRequest>): PutKeysRequest {
+    return PutKeysRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutKeysRequest>): PutKeysRequest {
+    const message = createBasePutKeysRequest();
+    message.keys = object.keys?.map((e) => e) || [];
+    return message;
+  },
 };
 
 function createBasePutKeysResponse(): PutKeysResponse {
@@ -173,6 +182,15 @@ export const PutKeysResponse: MessageFns<PutKeysResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<PutKeysResponse>): PutKeysResponse {
+    return PutKeysResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutKeysResponse>): PutKeysResponse {
+    const message = createBasePutKeysResponse();
+    message.stored = object.stored ?? 0;
+    return message;
   },
 };
 
@@ -220,6 +238,15 @@ export const GetKeysRequest: MessageFns<GetKeysRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetKeysRequest>): GetKeysRequest {
+    return GetKeysRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetKeysRequest>): GetKeysRequest {
+    const message = createBaseGetKeysRequest();
+    message.keyIds = object.keyIds?.map((e) => e) || [];
+    return message;
+  },
 };
 
 function createBaseGetKeysResponse(): GetKeysResponse {
@@ -265,6 +292,15 @@ export const GetKeysResponse: MessageFns<GetKeysResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetKeysResponse>): GetKeysResponse {
+    return GetKeysResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetKeysResponse>): GetKeysResponse {
+    const message = createBaseGetKeysResponse();
+    message.keys = object.keys?.map((e) => e) || [];
+    return message;
   },
 };
 
@@ -312,6 +348,15 @@ export const GetWrappingKeysRequest: MessageFns<GetWrappingKeysRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetWrappingKeysRequest>): GetWrappingKeysRequest {
+    return GetWrappingKeysRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetWrappingKeysRequest>): GetWrappingKeysRequest {
+    const message = createBaseGetWrappingKeysRequest();
+    message.tenant = object.tenant ?? "";
+    return message;
+  },
 };
 
 function createBaseGetWrappingKeysResponse(): GetWrappingKeysResponse {
@@ -357,6 +402,15 @@ export const GetWrappingKeysResponse: MessageFns<GetWrappingKeysResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetWrappingKeysResponse>): GetWrappingKeysResponse {
+    return GetWrappingKeysResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetWrappingKeysResponse>): GetWrappingKeysResponse {
+    const message = createBaseGetWrappingKeysResponse();
+    message.keys = object.keys?.map((e) => WrappingKey.fromPartial(e)) || [];
+    return message;
   },
 };
 
@@ -426,6 +480,17 @@ export const WrappingKey: MessageFns<WrappingKey> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<WrappingKey>): WrappingKey {
+    return WrappingKey.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WrappingKey>): WrappingKey {
+    const message = createBaseWrappingKey();
+    message.class = object.class ?? 0;
+    message.month = object.month ?? 0;
+    message.publicKey = object.publicKey ?? Buffer.alloc(0);
+    return message;
+  },
 };
 
 function createBaseGetClusterSecretsRequest(): GetClusterSecretsRequest {
@@ -460,6 +525,14 @@ export const GetClusterSecretsRequest: MessageFns<GetClusterSecretsRequest> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetClusterSecretsRequest>): GetClusterSecretsRequest {
+    return GetClusterSecretsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetClusterSecretsRequest>): GetClusterSecretsRequest {
+    const message = createBaseGetClusterSecretsRequest();
+    return message;
   },
 };
 
@@ -557,6 +630,19 @@ export const GetClusterSecretsResponse: MessageFns<GetClusterSecretsResponse> = 
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetClusterSecretsResponse>): GetClusterSecretsResponse {
+    return GetClusterSecretsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetClusterSecretsResponse>): GetClusterSecretsResponse {
+    const message = createBaseGetClusterSecretsResponse();
+    message.sessionKey = object.sessionKey ?? Buffer.alloc(0);
+    message.approvalsKey = object.approvalsKey ?? Buffer.alloc(0);
+    message.targetKey = object.targetKey ?? Buffer.alloc(0);
+    message.scopeKey = object.scopeKey ?? Buffer.alloc(0);
+    message.scopeDay = object.scopeDay ?? 0;
+    return message;
+  },
 };
 
 function createBaseGetMonthKeyRequest(): GetMonthKeyRequest {
@@ -636,6 +722,18 @@ export const GetMonthKeyRequest: MessageFns<GetMonthKeyRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<GetMonthKeyRequest>): GetMonthKeyRequest {
+    return GetMonthKeyRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetMonthKeyRequest>): GetMonthKeyRequest {
+    const message = createBaseGetMonthKeyRequest();
+    message.tenant = object.tenant ?? "";
+    message.class = object.class ?? 0;
+    message.month = object.month ?? 0;
+    message.holder = object.holder ?? "";
+    return message;
+  },
 };
 
 function createBaseGetMonthKeyResponse(): GetMonthKeyResponse {
@@ -703,6 +801,17 @@ export const GetMonthKeyResponse: MessageFns<GetMonthKeyResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<GetMonthKeyResponse>): GetMonthKeyResponse {
+    return GetMonthKeyResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetMonthKeyResponse>): GetMonthKeyResponse {
+    const message = createBaseGetMonthKeyResponse();
+    message.enc = object.enc ?? Buffer.alloc(0);
+    message.ciphertext = object.ciphertext ?? Buffer.alloc(0);
+    message.publicKey = object.publicKey ?? Buffer.alloc(0);
+    return message;
   },
 };
 
@@ -870,7 +979,17 @@ export const KeyStoreServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
+
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -85,6 +85,14 @@ export const StatusRequest: MessageFns<StatusRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<StatusRequest>): StatusRequest {
+    return StatusRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<StatusRequest>): StatusRequest {
+    const message = createBaseStatusRequest();
+    return message;
+  },
 };
 
 function createBaseStatusResponse(): StatusResponse {
@@ -220,6 +228,24 @@ export const StatusResponse: MessageFns<StatusResponse> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<StatusResponse>): StatusResponse {
+    return StatusResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StatusResponse>): StatusResponse {
+    const message = createBaseStatusResponse();
+    message.node = object.node ?? "";
+    message.version = object.version ?? "";
+    message.ready = object.ready ?? false;
+    message.notReady = object.notReady?.map((e) => e) || [];
+    message.workers = object.workers?.map((e) => WorkerStatus.fromPartial(e)) || [];
+    message.bundleDigest = object.bundleDigest ?? "";
+    message.bundleRevision = (object.bundleRevision !== undefined && object.bundleRevision !== null)
+      ? BigInt(object.bundleRevision)
+      : 0n;
+    message.relaxingSwitches = object.relaxingSwitches?.map((e) => e) || [];
+    return message;
+  },
 };
 
 function createBaseWorkerStatus(): WorkerStatus {
@@ -319,6 +345,19 @@ export const WorkerStatus: MessageFns<WorkerStatus> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<WorkerStatus>): WorkerStatus {
+    return WorkerStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WorkerStatus>): WorkerStatus {
+    const message = createBaseWorkerStatus();
+    message.index = object.index ?? 0;
+    message.writer = object.writer ?? "";
+    message.records = (object.records !== undefined && object.records !== null) ? BigInt(object.records) : 0n;
+    message.durable = (object.durable !== undefined && object.durable !== null) ? BigInt(object.durable) : 0n;
+    message.published = (object.published !== undefined && object.published !== null) ? BigInt(object.published) : 0n;
+    return message;
+  },
 };
 
 function createBaseDrainRequest(): DrainRequest {
@@ -353,6 +392,14 @@ export const DrainRequest: MessageFns<DrainRequest> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<DrainRequest>): DrainRequest {
+    return DrainRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DrainRequest>): DrainRequest {
+    const message = createBaseDrainRequest();
+    return message;
   },
 };
 
@@ -399,6 +446,15 @@ export const DrainResponse: MessageFns<DrainResponse> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<DrainResponse>): DrainResponse {
+    return DrainResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrainResponse>): DrainResponse {
+    const message = createBaseDrainResponse();
+    message.draining = object.draining ?? false;
+    return message;
   },
 };
 
@@ -474,7 +530,17 @@ export const NodeServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
+
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

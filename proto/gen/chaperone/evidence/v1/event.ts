@@ -447,6 +447,45 @@ export const Event: MessageFns<Event> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Event>): Event {
+    return Event.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Event>): Event {
+    const message = createBaseEvent();
+    message.subject = (object.subject !== undefined && object.subject !== null)
+      ? Subject.fromPartial(object.subject)
+      : undefined;
+    message.connection = object.connection ?? "";
+    message.operation = (object.operation !== undefined && object.operation !== null)
+      ? Operation.fromPartial(object.operation)
+      : undefined;
+    message.decision = (object.decision !== undefined && object.decision !== null)
+      ? Decision.fromPartial(object.decision)
+      : undefined;
+    message.exchange = (object.exchange !== undefined && object.exchange !== null)
+      ? Exchange.fromPartial(object.exchange)
+      : undefined;
+    message.masks = (object.masks !== undefined && object.masks !== null)
+      ? MaskSummary.fromPartial(object.masks)
+      : undefined;
+    message.approvals = object.approvals?.map((e) => Approval.fromPartial(e)) || [];
+    message.epoch = (object.epoch !== undefined && object.epoch !== null)
+      ? EpochOpen.fromPartial(object.epoch)
+      : undefined;
+    message.note = (object.note !== undefined && object.note !== null) ? Note.fromPartial(object.note) : undefined;
+    message.traceId = object.traceId ?? "";
+    message.configDigest = object.configDigest ?? Buffer.alloc(0);
+    message.operationIndex = (object.operationIndex !== undefined && object.operationIndex !== null)
+      ? BigInt(object.operationIndex)
+      : undefined;
+    message.script = (object.script !== undefined && object.script !== null)
+      ? ScriptReview.fromPartial(object.script)
+      : undefined;
+    message.unit = (object.unit !== undefined && object.unit !== null) ? UnitRange.fromPartial(object.unit) : undefined;
+    message.planDigest = object.planDigest ?? undefined;
+    return message;
+  },
 };
 
 function createBaseSubject(): Subject {
@@ -615,6 +654,25 @@ export const Subject: MessageFns<Subject> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Subject>): Subject {
+    return Subject.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Subject>): Subject {
+    const message = createBaseSubject();
+    message.principalIss = object.principalIss ?? "";
+    message.principalSub = object.principalSub ?? "";
+    message.principalKind = object.principalKind ?? "";
+    message.person = object.person ?? "";
+    message.actors = object.actors?.map((e) => Actor.fromPartial(e)) || [];
+    message.ci = (object.ci !== undefined && object.ci !== null) ? CiRun.fromPartial(object.ci) : undefined;
+    message.authMethod = object.authMethod ?? "";
+    message.groups = object.groups?.map((e) => e) || [];
+    message.purpose = object.purpose ?? "";
+    message.env = object.env ?? "";
+    message.tokenDigest = object.tokenDigest ?? Buffer.alloc(0);
+    return message;
+  },
 };
 
 function createBaseActor(): Actor {
@@ -693,6 +751,18 @@ export const Actor: MessageFns<Actor> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Actor>): Actor {
+    return Actor.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Actor>): Actor {
+    const message = createBaseActor();
+    message.iss = object.iss ?? "";
+    message.sub = object.sub ?? "";
+    message.kind = object.kind ?? "";
+    message.verified = object.verified ?? false;
+    return message;
   },
 };
 
@@ -837,6 +907,23 @@ export const CiRun: MessageFns<CiRun> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<CiRun>): CiRun {
+    return CiRun.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CiRun>): CiRun {
+    const message = createBaseCiRun();
+    message.repoId = object.repoId ?? "";
+    message.repository = object.repository ?? "";
+    message.ref = object.ref ?? "";
+    message.sha = object.sha ?? "";
+    message.workflow = object.workflow ?? "";
+    message.runId = object.runId ?? "";
+    message.environment = object.environment ?? "";
+    message.reviewed = object.reviewed ?? false;
+    message.scriptDigest = object.scriptDigest ?? "";
+    return message;
   },
 };
 
@@ -1018,6 +1105,26 @@ export const Operation: MessageFns<Operation> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Operation>): Operation {
+    return Operation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Operation>): Operation {
+    const message = createBaseOperation();
+    message.class = object.class ?? "";
+    message.verb = object.verb ?? "";
+    message.text = object.text ?? "";
+    message.targetDigest = object.targetDigest ?? Buffer.alloc(0);
+    message.fingerprint = object.fingerprint ?? "";
+    message.objects = object.objects?.map((e) => Object.fromPartial(e)) || [];
+    message.classes = object.classes?.map((e) => e) || [];
+    message.kinds = object.kinds?.map((e) => e) || [];
+    message.egressKinds = object.egressKinds?.map((e) => e) || [];
+    message.destination = object.destination ?? "";
+    message.unresolved = object.unresolved ?? false;
+    message.readFastPath = object.readFastPath ?? false;
+    return message;
+  },
 };
 
 function createBaseObject(): Object {
@@ -1085,6 +1192,17 @@ export const Object: MessageFns<Object> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Object>): Object {
+    return Object.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Object>): Object {
+    const message = createBaseObject();
+    message.type = object.type ?? "";
+    message.id = object.id ?? "";
+    message.labels = object.labels?.map((e) => e) || [];
+    return message;
   },
 };
 
@@ -1281,6 +1399,29 @@ export const Decision: MessageFns<Decision> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Decision>): Decision {
+    return Decision.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Decision>): Decision {
+    const message = createBaseDecision();
+    message.effect = object.effect ?? "";
+    message.code = object.code ?? "";
+    message.reasons = object.reasons?.map((e) => Reason.fromPartial(e)) || [];
+    message.inputDigest = object.inputDigest ?? Buffer.alloc(0);
+    message.input = object.input ?? Buffer.alloc(0);
+    message.verdict = object.verdict ?? Buffer.alloc(0);
+    message.bundleDigest = object.bundleDigest ?? Buffer.alloc(0);
+    message.catalogueDigest = object.catalogueDigest ?? Buffer.alloc(0);
+    message.engineDigest = object.engineDigest ?? Buffer.alloc(0);
+    message.planDigest = object.planDigest ?? Buffer.alloc(0);
+    message.cached = object.cached ?? false;
+    message.evidence = object.evidence ?? "";
+    message.bundleRevision = (object.bundleRevision !== undefined && object.bundleRevision !== null)
+      ? BigInt(object.bundleRevision)
+      : 0n;
+    return message;
+  },
 };
 
 function createBaseReason(): Reason {
@@ -1370,6 +1511,19 @@ export const Reason: MessageFns<Reason> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Reason>): Reason {
+    return Reason.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Reason>): Reason {
+    const message = createBaseReason();
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    message.remediation = object.remediation ?? "";
+    message.control = object.control ?? "";
+    message.layer = object.layer ?? "";
+    return message;
   },
 };
 
@@ -1557,6 +1711,31 @@ export const Exchange: MessageFns<Exchange> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Exchange>): Exchange {
+    return Exchange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Exchange>): Exchange {
+    const message = createBaseExchange();
+    message.status = object.status ?? 0;
+    message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.requestBytes = (object.requestBytes !== undefined && object.requestBytes !== null)
+      ? BigInt(object.requestBytes)
+      : 0n;
+    message.mediaType = object.mediaType ?? "";
+    message.upstreamStatus = object.upstreamStatus ?? 0;
+    message.upstreamUs = (object.upstreamUs !== undefined && object.upstreamUs !== null)
+      ? BigInt(object.upstreamUs)
+      : 0n;
+    message.totalUs = (object.totalUs !== undefined && object.totalUs !== null) ? BigInt(object.totalUs) : 0n;
+    message.abortReason = object.abortReason ?? "";
+    message.deliveredBytes = (object.deliveredBytes !== undefined && object.deliveredBytes !== null)
+      ? BigInt(object.deliveredBytes)
+      : 0n;
+    message.complete = object.complete ?? false;
+    return message;
+  },
 };
 
 function createBaseMaskSummary(): MaskSummary {
@@ -1638,6 +1817,18 @@ export const MaskSummary: MessageFns<MaskSummary> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<MaskSummary>): MaskSummary {
+    return MaskSummary.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaskSummary>): MaskSummary {
+    const message = createBaseMaskSummary();
+    message.profile = object.profile ?? "";
+    message.counts = object.counts?.map((e) => MaskCount.fromPartial(e)) || [];
+    message.unknownPaths = object.unknownPaths?.map((e) => e) || [];
+    message.withheld = (object.withheld !== undefined && object.withheld !== null) ? BigInt(object.withheld) : 0n;
+    return message;
   },
 };
 
@@ -1731,6 +1922,19 @@ export const MaskCount: MessageFns<MaskCount> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<MaskCount>): MaskCount {
+    return MaskCount.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaskCount>): MaskCount {
+    const message = createBaseMaskCount();
+    message.class = object.class ?? "";
+    message.kind = object.kind ?? "";
+    message.action = object.action ?? "";
+    message.column = object.column ?? "";
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    return message;
   },
 };
 
@@ -1942,6 +2146,28 @@ export const Approval: MessageFns<Approval> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Approval>): Approval {
+    return Approval.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Approval>): Approval {
+    const message = createBaseApproval();
+    message.id = object.id ?? "";
+    message.state = object.state ?? "";
+    message.opDigest = object.opDigest ?? Buffer.alloc(0);
+    message.shownDigest = object.shownDigest ?? Buffer.alloc(0);
+    message.approver = object.approver ?? "";
+    message.method = object.method ?? "";
+    message.signature = object.signature ?? Buffer.alloc(0);
+    message.publicKey = object.publicKey ?? Buffer.alloc(0);
+    message.reason = object.reason ?? "";
+    message.decidedMs = (object.decidedMs !== undefined && object.decidedMs !== null) ? BigInt(object.decidedMs) : 0n;
+    message.code = object.code ?? "";
+    message.use = object.use ?? 0;
+    message.expiresMs = (object.expiresMs !== undefined && object.expiresMs !== null) ? BigInt(object.expiresMs) : 0n;
+    message.quorum = object.quorum ?? 0;
+    return message;
+  },
 };
 
 function createBaseEpochOpen(): EpochOpen {
@@ -2086,6 +2312,23 @@ export const EpochOpen: MessageFns<EpochOpen> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<EpochOpen>): EpochOpen {
+    return EpochOpen.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EpochOpen>): EpochOpen {
+    const message = createBaseEpochOpen();
+    message.role = object.role ?? "";
+    message.node = object.node ?? "";
+    message.publicKey = object.publicKey ?? Buffer.alloc(0);
+    message.nodeCertificate = object.nodeCertificate ?? Buffer.alloc(0);
+    message.nodeSignature = object.nodeSignature ?? Buffer.alloc(0);
+    message.configDigest = object.configDigest ?? Buffer.alloc(0);
+    message.binaryDigest = object.binaryDigest ?? Buffer.alloc(0);
+    message.bundleDigest = object.bundleDigest ?? Buffer.alloc(0);
+    message.journals = object.journals?.map((e) => FoundJournal.fromPartial(e)) || [];
+    return message;
+  },
 };
 
 function createBaseFoundJournal(): FoundJournal {
@@ -2167,6 +2410,18 @@ export const FoundJournal: MessageFns<FoundJournal> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<FoundJournal>): FoundJournal {
+    return FoundJournal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FoundJournal>): FoundJournal {
+    const message = createBaseFoundJournal();
+    message.writerId = object.writerId ?? Buffer.alloc(0);
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.root = object.root ?? Buffer.alloc(0);
+    message.state = object.state ?? "";
+    return message;
   },
 };
 
@@ -2278,6 +2533,28 @@ export const Note: MessageFns<Note> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Note>): Note {
+    return Note.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Note>): Note {
+    const message = createBaseNote();
+    message.code = object.code ?? "";
+    message.text = object.text ?? "";
+    message.first = (object.first !== undefined && object.first !== null) ? BigInt(object.first) : 0n;
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.digest = object.digest ?? Buffer.alloc(0);
+    message.attributes = (globalThis.Object.entries(object.attributes ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
 };
 
 function createBaseNote_AttributesEntry(): Note_AttributesEntry {
@@ -2334,6 +2611,16 @@ export const Note_AttributesEntry: MessageFns<Note_AttributesEntry> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Note_AttributesEntry>): Note_AttributesEntry {
+    return Note_AttributesEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Note_AttributesEntry>): Note_AttributesEntry {
+    const message = createBaseNote_AttributesEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
   },
 };
 
@@ -2436,6 +2723,20 @@ export const ScriptReview: MessageFns<ScriptReview> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<ScriptReview>): ScriptReview {
+    return ScriptReview.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScriptReview>): ScriptReview {
+    const message = createBaseScriptReview();
+    message.scriptDigest = object.scriptDigest ?? "";
+    message.reviewer = object.reviewer ?? "";
+    message.keyId = object.keyId ?? "";
+    message.commit = object.commit ?? "";
+    message.repository = object.repository ?? "";
+    message.envelope = object.envelope ?? Buffer.alloc(0);
+    return message;
+  },
 };
 
 function createBaseUnitRange(): UnitRange {
@@ -2510,9 +2811,30 @@ export const UnitRange: MessageFns<UnitRange> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<UnitRange>): UnitRange {
+    return UnitRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnitRange>): UnitRange {
+    const message = createBaseUnitRange();
+    message.firstByte = (object.firstByte !== undefined && object.firstByte !== null) ? BigInt(object.firstByte) : 0n;
+    message.byteCount = (object.byteCount !== undefined && object.byteCount !== null) ? BigInt(object.byteCount) : 0n;
+    message.part = object.part ?? 0;
+    return message;
+  },
 };
+
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

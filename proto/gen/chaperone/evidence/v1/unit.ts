@@ -113,6 +113,20 @@ export const PayloadUnit: MessageFns<PayloadUnit> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<PayloadUnit>): PayloadUnit {
+    return PayloadUnit.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PayloadUnit>): PayloadUnit {
+    const message = createBasePayloadUnit();
+    message.request = (object.request !== undefined && object.request !== null)
+      ? HttpRequest.fromPartial(object.request)
+      : undefined;
+    message.response = (object.response !== undefined && object.response !== null)
+      ? HttpResponse.fromPartial(object.response)
+      : undefined;
+    return message;
+  },
 };
 
 function createBaseHttpRequest(): HttpRequest {
@@ -217,6 +231,22 @@ export const HttpRequest: MessageFns<HttpRequest> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<HttpRequest>): HttpRequest {
+    return HttpRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HttpRequest>): HttpRequest {
+    const message = createBaseHttpRequest();
+    message.method = object.method ?? "";
+    message.target = object.target ?? "";
+    message.headers = object.headers?.map((e) => Header.fromPartial(e)) || [];
+    message.body = object.body ?? Buffer.alloc(0);
+    message.bodyOffset = (object.bodyOffset !== undefined && object.bodyOffset !== null)
+      ? BigInt(object.bodyOffset)
+      : 0n;
+    message.host = object.host ?? "";
+    return message;
+  },
 };
 
 function createBaseHttpResponse(): HttpResponse {
@@ -299,6 +329,20 @@ export const HttpResponse: MessageFns<HttpResponse> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<HttpResponse>): HttpResponse {
+    return HttpResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HttpResponse>): HttpResponse {
+    const message = createBaseHttpResponse();
+    message.status = object.status ?? 0;
+    message.headers = object.headers?.map((e) => Header.fromPartial(e)) || [];
+    message.body = object.body ?? Buffer.alloc(0);
+    message.bodyOffset = (object.bodyOffset !== undefined && object.bodyOffset !== null)
+      ? BigInt(object.bodyOffset)
+      : 0n;
+    return message;
+  },
 };
 
 function createBaseHeader(): Header {
@@ -355,6 +399,16 @@ export const Header: MessageFns<Header> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<Header>): Header {
+    return Header.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Header>): Header {
+    const message = createBaseHeader();
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
+    return message;
   },
 };
 
@@ -423,6 +477,17 @@ export const OriginalsUnit: MessageFns<OriginalsUnit> = {
     } finally {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
+  },
+
+  create(base?: DeepPartial<OriginalsUnit>): OriginalsUnit {
+    return OriginalsUnit.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OriginalsUnit>): OriginalsUnit {
+    const message = createBaseOriginalsUnit();
+    message.request = object.request?.map((e) => Original.fromPartial(e)) || [];
+    message.response = object.response?.map((e) => Original.fromPartial(e)) || [];
+    message.tokenClaims = object.tokenClaims ?? "";
+    return message;
   },
 };
 
@@ -525,9 +590,33 @@ export const Original: MessageFns<Original> = {
       (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
     }
   },
+
+  create(base?: DeepPartial<Original>): Original {
+    return Original.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Original>): Original {
+    const message = createBaseOriginal();
+    message.offset = object.offset ?? 0;
+    message.size = object.size ?? 0;
+    message.value = object.value ?? Buffer.alloc(0);
+    message.class = object.class ?? "";
+    message.kind = object.kind ?? "";
+    message.path = object.path ?? "";
+    return message;
+  },
 };
+
+type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
+
+export type DeepPartial<T> = T extends bigint ? string | number | bigint
+  : T extends Builtin ? T : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

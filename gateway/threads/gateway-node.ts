@@ -1,0 +1,531 @@
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Bus, BusMessage, Tail } from '../../core/bus/bus.ts';
+import { TOPICS } from '../../core/bus/topics.ts';
+import { asBuffer } from '../../core/kernel/bytes.ts';
+import type { Clock } from '../../core/kernel/clock.ts';
+import { GatewayError } from '../../core/kernel/errors.ts';
+import { LIMITS } from '../../core/kernel/limits.ts';
+import { ACK_TYPES, decodeAck } from '../../core/ledger/ack.ts';
+import { CLUSTER_LEAF_TYPES, encodeHeadsValue } from '../../core/ledger/cluster-leaf.ts';
+import { signEpoch, type WriterRoleNumber } from '../../core/ledger/epoch.ts';
+import type { VerifierKey } from '../../core/ledger/verifier-key.ts';
+import type { KeyStore } from '../../core/runtime/key-store.ts';
+import type { Log } from '../../core/runtime/log/log.ts';
+import { MetricPage, metricMemoryBytes } from '../../core/runtime/metrics/metric-page.ts';
+import type { TlsIdentity } from '../../core/runtime/mtls/tls-files.ts';
+import { NodeDisk } from '../../core/runtime/node-disk.ts';
+import type { BatchSink } from '../../core/runtime/writer/publisher.ts';
+import type { HeadSink } from '../../core/runtime/writer/head-publisher.ts';
+import { JournalWriter } from '../../core/runtime/writer/journal-writer.ts';
+import {
+  gapRecords,
+  publishRecovered,
+  recoverJournals,
+  releaseRecovered,
+  type RecoveredJournal,
+} from '../../core/runtime/writer/recovery.ts';
+import type { WorkerStatus } from '../../proto/gen/chaperone/control/v1/node.ts';
+import { ApprovalDesk } from '../approvals/approval-desk.ts';
+import type { AskRequest, ClaimRequest } from '../approvals/desk-port.ts';
+import { PeopleMap } from '../contract/people-map.ts';
+import { ControlRecorder } from './control-recorder.ts';
+import { HeartbeatMonitor } from './heartbeat.ts';
+import { CheckpointFollower } from './registration.ts';
+import { bufferOf, ThreadRpc } from './thread-rpc.ts';
+import type { WorkerPlan } from './worker-plan.ts';
+
+type SharedPlan = Omit<WorkerPlan, 'index' | 'metrics' | 'reviews'>;
+
+export interface GatewayNodeOptions {
+  /** What every worker gets. */
+  readonly plan: SharedPlan;
+  /** Compiled `gateway/worker.js`. */
+  readonly workerModule: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly bus: Bus;
+  readonly keyStore: KeyStore;
+  readonly tls: TlsIdentity;
+  readonly cluster: string;
+  readonly logKey: VerifierKey;
+  readonly witnessKeys: readonly VerifierKey[];
+  readonly approvalTtlMs: number;
+  readonly registrationRequired: boolean;
+  readonly relaxingSwitches: readonly string[];
+  /** A worker died or hangs: the process must end, the launcher starts it again. */
+  readonly onFatal: (reason: string) => void;
+}
+
+interface NodeParts extends GatewayNodeOptions {
+  /** The newest head of each writer, encoded. */
+  readonly heads: Map<string, Buffer>;
+}
+
+interface WorkerThread {
+  readonly index: number;
+  readonly thread: Worker;
+  readonly rpc: ThreadRpc;
+  writerId: string;
+  opening: Buffer;
+  ended: boolean;
+}
+
+/** Exit of the registration wait: serve anyway, but say so. */
+export type Registration = 'registered' | 'unregistered';
+
+/**
+ * The main thread of a node: recovery, control writer, workers, publisher, desk. Nothing of the data path runs here.
+ *
+ * Order of `start` (01 section 1, Registration): recover journals, open the control writer and the workers' writers,
+ * publish all openings together, wait for the cluster log, record the activations, and only then listen.
+ */
+export class GatewayNode {
+  readonly desk: ApprovalDesk;
+  readonly control: JournalWriter;
+  readonly checkpoints: CheckpointFollower;
+  readonly metricPages: readonly MetricPage[];
+  readonly #o: NodeParts;
+  readonly #workers: WorkerThread[];
+  readonly #recovered: RecoveredJournal[];
+  readonly #acks: Tail;
+  readonly #heartbeat: HeartbeatMonitor;
+  readonly #late = new Set<number>();
+  /** Archive watermark by writer, of all writers that ever were on the topic. */
+  readonly #watermarks = new Map<string, number>();
+  #acksOffset = 0;
+  #acksWaiter: { readonly offset: number; readonly resolve: () => void } | null = null;
+  #disk: NodeDisk | null = null;
+  #registration: Registration = 'unregistered';
+  #draining = false;
+  #ports: { readonly port: number; readonly adapter: string } = { port: 0, adapter: '' };
+
+  private constructor(
+    options: NodeParts,
+    parts: {
+      control: JournalWriter;
+      workers: WorkerThread[];
+      recovered: RecoveredJournal[];
+      desk: ApprovalDesk;
+      checkpoints: CheckpointFollower;
+      pages: MetricPage[];
+    },
+  ) {
+    this.#o = options;
+    this.control = parts.control;
+    this.desk = parts.desk;
+    this.checkpoints = parts.checkpoints;
+    this.metricPages = parts.pages;
+    this.#workers = parts.workers;
+    this.#recovered = parts.recovered;
+    this.#acks = options.bus.tail(TOPICS.acks.name, 'start', (messages) => this.#onAcks(messages));
+    this.#acks.done.catch(() => options.onFatal('the tail of the acks topic ended'));
+    const beats = parts.workers.map(
+      ({ index }) =>
+        () =>
+          parts.pages[index + 1]?.read('chaperone_heartbeat') ?? 0,
+    );
+    this.#heartbeat = new HeartbeatMonitor(options.clock, beats, (worker, verdict) => {
+      if (verdict === 'dead') {
+        options.onFatal(`worker ${worker} has not answered for ${LIMITS.heartbeatDeadMs} ms`);
+      } else if (verdict === 'late') {
+        this.#late.add(worker);
+      } else {
+        this.#late.delete(worker);
+      }
+    });
+  }
+
+  static async start(given: GatewayNodeOptions): Promise<GatewayNode> {
+    const options = { ...given, heads: new Map<string, Buffer>() };
+    const { bus, clock, log, plan } = options;
+    for (const topic of [TOPICS.batches, TOPICS.heads, TOPICS.acks, TOPICS.checkpoints, TOPICS.approvals]) {
+      await bus.ensure(topic);
+    }
+    const disk = await NodeDisk.open(plan.journalDirectory);
+    const recovered = await recoverJournals(disk);
+    for (const journal of recovered) {
+      log.info('journal found', { writer: journal.writerIdHex, count: journal.size, reason: journal.state });
+    }
+    const control = await openControlWriter(options, disk, recovered);
+    // If we die here the next start finds this control writer's journal as well, with the list in its leaf 0.
+    const pages = makePages(plan.workers);
+    const people = PeopleMap.parse(JSON.parse(plan.bundle.peopleJson));
+    const recorder = new ControlRecorder({
+      writer: control,
+      tenant: plan.tenant,
+      configDigest: Buffer.from(plan.configDigest, 'hex'),
+      bundleDigest: Buffer.from(plan.bundle.engine.digest),
+    });
+    const desk = new ApprovalDesk({ node: plan.node, bus, clock, recorder, people, ttlMs: options.approvalTtlMs });
+    await desk.start();
+    const workers = await openWorkers(options, pages.memory, desk);
+    const checkpoints = new CheckpointFollower(bus, clock, options.logKey, options.witnessKeys, () =>
+      log.error('a checkpoint is not signed by the log'),
+    );
+    const node = new GatewayNode(options, { control, workers, recovered, desk, checkpoints, pages: pages.pages });
+    await node.#register();
+    await node.#activate(recorder);
+    await node.#publishRecovered(disk);
+    await node.#listen();
+    node.#heartbeat.start();
+    return node;
+  }
+
+  get ports(): { readonly port: number; readonly adapter: string } {
+    return this.#ports;
+  }
+
+  get registration(): Registration {
+    return this.#registration;
+  }
+
+  get writers(): readonly string[] {
+    return [this.control.writerIdHex, ...this.#workers.map((worker) => worker.writerId)];
+  }
+
+  get heads(): Map<string, Buffer> {
+    return this.#o.heads;
+  }
+
+  workerStatus(): WorkerStatus[] {
+    return this.#workers.map(({ index, writerId }) => {
+      const page = this.metricPages[index + 1];
+      return {
+        index,
+        writer: writerId,
+        records: BigInt(page?.read('chaperone_records_total') ?? 0),
+        durable: BigInt(page?.read('chaperone_durable_records') ?? 0),
+        published: BigInt(page?.read('chaperone_published_records') ?? 0),
+      };
+    });
+  }
+
+  /** Reasons why a balancer should not send traffic here, in fixed words. */
+  notReady(): string[] {
+    const reasons: string[] = [];
+    if (this.#draining) {
+      reasons.push('draining');
+    }
+    for (const worker of this.#late) {
+      reasons.push(`worker ${worker} is late`);
+    }
+    if (this.control.failure !== null) {
+      reasons.push(`recorder: control writer: ${this.control.failure.code}`);
+    }
+    for (const { index } of this.#workers) {
+      const page = this.metricPages[index + 1];
+      if (page?.read('chaperone_recorder_failed') === 1) {
+        reasons.push(`recorder: worker ${index}`);
+      }
+      if ((page?.read('chaperone_unpublished_age_seconds') ?? 0) * 1000 > this.#o.plan.unpublishedMaxMs) {
+        reasons.push(`evidence backlog: worker ${index}`);
+      }
+    }
+    const refused = this.control.status.publisher.failure;
+    if (refused !== null) {
+      reasons.push(`publisher: ${refused.code}`);
+    }
+    return reasons;
+  }
+
+  /** Not ready at once; the rest after `waitMs`, so that the balancer has seen it. */
+  async drain(waitMs: number): Promise<void> {
+    if (this.#draining) {
+      return;
+    }
+    this.#draining = true;
+    const { clock, log } = this.#o;
+    log.info('draining');
+    await new Promise<void>((resolve) => void clock.after(waitMs, resolve));
+    this.#heartbeat.stop();
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const { clean } = await worker.rpc.call<{ clean: boolean }>('drain', { inFlightMs: LIMITS.drainInFlightMs });
+        worker.ended = true;
+        log.info('worker drained', { worker: worker.index, reason: clean ? 'clean' : 'not clean' });
+      }),
+    );
+    await this.desk.close();
+    await this.checkpoints.close();
+    await this.#acks.close();
+    const { clean } = await this.control.close();
+    log.info('drained', { reason: clean ? 'clean' : 'not clean' });
+  }
+
+  async #register(): Promise<void> {
+    const { bus, log, registrationRequired } = this.#o;
+    const openings = [this.control.opening, ...this.#workers.map((worker) => worker.opening)];
+    const values = openings.map((body) => encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.epoch, body }));
+    const positions = await bus.publish(TOPICS.heads.name, Buffer.from(this.#o.plan.node), values, { acks: 'all' });
+    // If we die here the writers are announced and never used: they stay open-ended at size 1 until they are recovered.
+    const last = Math.max(...positions.map((position) => position.offset));
+    const included = await this.checkpoints.whenIncluded(last, LIMITS.unregisteredWaitMs);
+    if (included) {
+      this.#registration = 'registered';
+      log.info('writers are registered in the cluster log', { count: openings.length });
+      return;
+    }
+    if (registrationRequired) {
+      throw new GatewayError(
+        'evidence_incomplete',
+        'no checkpoint covers the writers of this node, and registration.require is on',
+      );
+    }
+    log.error('no checkpoint yet: serving UNREGISTERED until the sequencer includes the writers', {
+      code: 'unregistered',
+    });
+    void this.checkpoints.whenIncluded(last, Number.MAX_SAFE_INTEGER > 2 ** 31 ? 2 ** 31 - 1 : 0).then((late) => {
+      this.#registration = late ? 'registered' : this.#registration;
+    });
+  }
+
+  /** What the dead writers of this disk left: gaps are declared, tails published under the control writer's signature. */
+  async #publishRecovered(disk: NodeDisk): Promise<void> {
+    const { bus, clock, log } = this.#o;
+    const sink = batchSink(bus);
+    const heads = headSink(bus, this.heads);
+    this.#disk = disk;
+    await this.#acksCaughtUp();
+    for (const journal of this.#recovered) {
+      for (const gap of gapRecords(journal)) {
+        this.control.append(gap);
+      }
+      const watermark = this.#watermarks.get(journal.writerIdHex) ?? 0;
+      const { records, head, missing } = await publishRecovered({
+        disk,
+        clock,
+        journal,
+        watermark,
+        sink,
+        signerWriterId: this.control.writerId,
+        key: this.control.signingKey,
+      });
+      await heads.publish(head, journal.writerId);
+      log.info('journal recovered', {
+        writer: journal.writerIdHex,
+        count: records,
+        reason: missing > 0 ? `cut by ${missing}` : journal.state,
+      });
+      await releaseRecovered(disk, journal, watermark);
+    }
+  }
+
+  /** Waits until the acks that were on the topic at the start are applied. */
+  async #acksCaughtUp(): Promise<void> {
+    const [end = 0] = await this.#o.bus.endOffsets(TOPICS.acks.name);
+    if (this.#acksOffset < end) {
+      await new Promise<void>((resolve) => {
+        this.#acksWaiter = { offset: end, resolve };
+      });
+    }
+  }
+
+  async #activate(recorder: ControlRecorder): Promise<void> {
+    const { plan, relaxingSwitches } = this.#o;
+    const engine = plan.bundle.engine;
+    const relaxing = Object.fromEntries(relaxingSwitches.map((name) => [`relaxing:${name}`, 'on']));
+    await recorder.note('config.activated', 'config.activated', Buffer.from(plan.configDigest, 'hex'), relaxing);
+    await recorder.note('policy.activated', 'policy.activated', Buffer.from(engine.digest), {
+      revision: String(engine.revision),
+    });
+  }
+
+  async #listen(): Promise<void> {
+    let wanted = this.#o.plan.listen.port;
+    for (const worker of this.#workers) {
+      const { port, adapter, shares } = await worker.rpc.call<{ port: number; adapter: string; shares: boolean }>(
+        'listen',
+        { port: wanted },
+      );
+      if (worker.index === 0) {
+        this.#ports = { port, adapter };
+        wanted = shares || this.#o.plan.listen.port !== 0 ? (shares ? port : wanted) : 0;
+      }
+    }
+  }
+
+  #onAcks(messages: readonly BusMessage[]): void {
+    for (const { value, offset } of messages) {
+      const ack = decodeAck(value);
+      const writer = ack.writerId.toString('hex');
+      if (ack.type === ACK_TYPES.watermark) {
+        this.#watermarks.set(writer, Math.max(ack.index, this.#watermarks.get(writer) ?? 0));
+        this.#onWatermark(writer, ack.index);
+      } else {
+        this.#onNack(writer, ack.index);
+      }
+      this.#acksOffset = offset + 1;
+    }
+    if (this.#acksWaiter !== null && this.#acksOffset >= this.#acksWaiter.offset) {
+      this.#acksWaiter.resolve();
+      this.#acksWaiter = null;
+    }
+  }
+
+  #onWatermark(writer: string, index: number): void {
+    const worker = this.#workers.find((one) => one.writerId === writer);
+    if (writer === this.control.writerIdHex) {
+      this.control.archived(index);
+    } else if (worker !== undefined && !worker.ended) {
+      worker.rpc.notify('archived', { index });
+    }
+    const journal = this.#recovered.find((one) => one.writerIdHex === writer);
+    if (journal !== undefined && this.#disk !== null) {
+      // If we die here the files stay until the next start, which reads the same watermark again.
+      releaseRecovered(this.#disk, journal, index).catch(() =>
+        this.#o.log.warn('files of a recovered journal could not be removed', { writer }),
+      );
+    }
+  }
+
+  #onNack(writer: string, first: number): void {
+    this.#o.log.error('ingest refused a batch', { writer, index: first });
+    const worker = this.#workers.find((one) => one.writerId === writer);
+    if (writer === this.control.writerIdHex) {
+      this.control.nack(first);
+    } else if (worker !== undefined && !worker.ended) {
+      worker.rpc.notify('nack', { first });
+    }
+  }
+}
+
+function batchSink(bus: Bus): BatchSink {
+  return {
+    publish: async (batch, writerId) => {
+      await bus.publish(TOPICS.batches.name, writerId, [batch], { acks: 'all' });
+    },
+  };
+}
+
+function headSink(bus: Bus, heads: Map<string, Buffer>): HeadSink {
+  return {
+    publish: async (head, writerId) => {
+      heads.set(writerId.toString('hex'), head);
+      const value = encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.head, body: head });
+      await bus.publish(TOPICS.heads.name, writerId, [value], { acks: 'all' });
+    },
+  };
+}
+
+function certifier(
+  options: NodeParts,
+): (publicKey: Buffer, writerId: Buffer, role: WriterRoleNumber, createdNs: bigint) => Buffer {
+  const { tls } = options;
+  return (publicKey, writerId, role, createdNs) =>
+    signEpoch({ writerId, publicKey, role, createdNs, nodeCertificate: tls.certificateDer }, tls.privateKey);
+}
+
+function openControlWriter(options: NodeParts, disk: NodeDisk, recovered: RecoveredJournal[]): Promise<JournalWriter> {
+  const { plan, clock, bus, log } = options;
+  return JournalWriter.open({
+    disk,
+    clock,
+    role: 'control',
+    epoch: {
+      node: plan.node,
+      configDigest: Buffer.from(plan.configDigest, 'hex'),
+      binaryDigest: Buffer.from(plan.binaryDigest, 'hex'),
+      bundleDigest: Buffer.from(plan.bundle.engine.digest),
+      journals: recovered,
+    },
+    certify: certifier(options),
+    batches: batchSink(bus),
+    heads: headSink(bus, options.heads),
+    onFailure: (failure) => log.error('the control writer takes no records', { code: failure.code }),
+  });
+}
+
+function makePages(workers: number): { memory: SharedArrayBuffer; pages: MetricPage[] } {
+  const memory = new SharedArrayBuffer(metricMemoryBytes(workers + 1));
+  return { memory, pages: Array.from({ length: workers + 1 }, (_, i) => new MetricPage(memory, i)) };
+}
+
+async function openWorkers(options: NodeParts, memory: SharedArrayBuffer, desk: ApprovalDesk): Promise<WorkerThread[]> {
+  const { plan } = options;
+  const workers: WorkerThread[] = [];
+  const reviews = desk.reviews((review) => {
+    for (const worker of workers) {
+      worker.rpc.notify('reviewed', review);
+    }
+  });
+  const opening = Array.from({ length: plan.workers }, (_, index) =>
+    openWorker(options, { ...plan, index, metrics: memory, reviews }, desk, workers),
+  );
+  await Promise.all(opening);
+  return workers.sort((a, b) => a.index - b.index);
+}
+
+function openWorker(options: NodeParts, plan: WorkerPlan, desk: ApprovalDesk, workers: WorkerThread[]): Promise<void> {
+  const { log, bus, keyStore, onFatal, workerModule } = options;
+  const certify = certifier(options);
+  const batches = batchSink(bus);
+  const heads = headSink(bus, options.heads);
+  const thread = new Worker(workerModule, { workerData: plan, name: `worker-${plan.index}` });
+  return new Promise((resolve, reject) => {
+    const worker: WorkerThread = {
+      index: plan.index,
+      thread,
+      writerId: '',
+      opening: Buffer.alloc(0),
+      ended: false,
+      rpc: new ThreadRpc(thread, {
+        opened: ({ writerId, opening }: { writerId: Uint8Array; opening: Uint8Array }) => {
+          worker.writerId = bufferOf(writerId).toString('hex');
+          worker.opening = bufferOf(opening);
+          resolve();
+        },
+        warn: ({ event, detail }: { event: string; detail: string }) => log.warn(event, { worker: plan.index, detail }),
+        certify: (request: {
+          publicKey: Uint8Array;
+          writerId: Uint8Array;
+          role: WriterRoleNumber;
+          createdNs: bigint;
+        }) => certify(bufferOf(request.publicKey), bufferOf(request.writerId), request.role, request.createdNs),
+        publishBatch: ({
+          batch,
+          writerId,
+          first,
+          count,
+        }: {
+          batch: Uint8Array;
+          writerId: Uint8Array;
+          first: number;
+          count: number;
+        }) => batches.publish(bufferOf(batch), bufferOf(writerId), first, count),
+        publishHead: ({ head, writerId }: { head: Uint8Array; writerId: Uint8Array }) =>
+          heads.publish(bufferOf(head), bufferOf(writerId)),
+        putKeys: ({ wrapped }: { wrapped: Uint8Array[] }) => keyStore.putKeys(wrapped.map(asBuffer)),
+        wrappingKeys: () => keyStore.wrappingKeys(plan.tenant),
+        ask: (request: AskRequest) => desk.ask(request),
+        wait: ({ id, holdMs }: { id: string; holdMs: number }) => desk.wait(id, holdMs),
+        claim: (request: ClaimRequest) => desk.claim(request),
+      }),
+    };
+    workers.push(worker);
+    thread.once('error', (error) => {
+      log.error('a worker failed', {
+        worker: plan.index,
+        error: error.name,
+        detail: error instanceof GatewayError ? error.message : error.name,
+      });
+      reject(
+        error instanceof GatewayError
+          ? error
+          : new GatewayError('internal', `worker ${plan.index} failed to start`, { cause: error }),
+      );
+      onFatal(`worker ${plan.index} failed`);
+    });
+    thread.once('exit', (code) => {
+      if (!worker.ended) {
+        reject(new GatewayError('internal', `worker ${plan.index} ended with ${code}`));
+        onFatal(`worker ${plan.index} ended`);
+      }
+    });
+  });
+}
+
+/** The compiled worker beside the compiled main. */
+export function workerModulePath(root: string): string {
+  return join(root, 'gateway', 'worker.js');
+}
