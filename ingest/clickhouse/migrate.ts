@@ -42,3 +42,24 @@ export async function migrate(access: ClickHouseAccess, migrations = MIGRATIONS)
     await client.close();
   }
 }
+
+/** The schema, brought up to date once, when ClickHouse first answers. */
+export class Schema {
+  readonly #access: ClickHouseAccess;
+  #migrated: Promise<unknown> | null = null;
+
+  constructor(access: ClickHouseAccess) {
+    this.#access = access;
+  }
+
+  /** Rejects while ClickHouse does not answer; the next call tries again. */
+  async ready(): Promise<void> {
+    this.#migrated ??= migrate(this.#access);
+    try {
+      await this.#migrated;
+    } catch (error) {
+      this.#migrated = null;
+      throw error;
+    }
+  }
+}

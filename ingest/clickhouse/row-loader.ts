@@ -24,6 +24,8 @@ export interface RowLoaderOptions {
   readonly tenants: readonly string[];
   /** Called after all rows of an object are there, in order for each partition. */
   readonly onLoaded: (object: ObjectRef) => Promise<void>;
+  /** Resolves when the tables are there. */
+  readonly prepare: () => Promise<void>;
 }
 
 /** An object whose rows are wanted; `object` while it is still in memory. */
@@ -118,6 +120,7 @@ export class RowLoader {
 
   async #load(object: ArchivedObject): Promise<void> {
     if (!this.#loaded) {
+      await this.#options.prepare();
       await this.marks.load(this.#options.client);
       this.#loaded = true;
     }

@@ -18,7 +18,6 @@ import { PartitionProgress } from './partition-progress.ts';
 import type { Quarantine } from './quarantine.ts';
 import { Recovery } from './recovery.ts';
 import { WriterLog } from './writer-log.ts';
-import type { WriterSnapshot } from './writer-log.ts';
 
 export interface ArchiverOptions {
   readonly bus: Bus;
@@ -65,12 +64,16 @@ export class Archiver {
   #pending: Pending = { batches: new Map(), bytes: 0 };
   /** Writers with something that is verified and not archived. */
   readonly #dirty = new Set<WriterLog>();
+  /** Writers whose watermark is to be published again. */
+  readonly #untold = new Set<WriterLog>();
   /** Size at which a gap was already reported, by writer: one nack brings the range again. */
   readonly #reportedGaps = new Map<string, number>();
   #flushing: Promise<void> = Promise.resolve();
   #timer: Timer | null = null;
   #tail: Tail | null = null;
   #closed = false;
+  /** Ends the waits between attempts. */
+  readonly #wake = new Set<() => void>();
   readonly #failure: Promise<never>;
   #fail: (error: unknown) => void = () => undefined;
 
@@ -106,9 +109,10 @@ export class Archiver {
 
   /** Flushes and stops. What was not consumed stays on the bus. */
   async close(): Promise<void> {
+    this.#closed = true; // One attempt each from here on.
+    this.#wake.forEach((wake) => wake());
     await this.#tail?.close();
     this.#timer?.cancel();
-    this.#closed = true; // One attempt each from here on.
     await this.flush().catch(() => undefined);
   }
 
@@ -204,6 +208,8 @@ export class Archiver {
         await this.#refuse(message, batch, 'fork');
         return;
       }
+      // It was sent again because its sender was never told: a death between archive and watermark leaves it so.
+      this.#untold.add(log);
       this.#progress.release(message.partition, message.offset);
       return;
     }
@@ -273,6 +279,8 @@ export class Archiver {
     this.#pending = { batches: new Map(), bytes: 0 };
     const snapshots = [...this.#dirty].map((log) => log.snapshot()).filter((snapshot) => snapshot !== null);
     this.#dirty.clear();
+    const untold = [...this.#untold].filter((log) => log.archivedSize > 0);
+    this.#untold.clear();
     const covered = this.#progress.mark();
     const objects = await this.#untilDone(() => writeObjects(blobs, pending.batches, clock.nowMs()));
     // If we die here, the objects stay and nobody was told: their batches come again and make the same or overlapping ones.
@@ -282,7 +290,9 @@ export class Archiver {
       await this.#untilDone(() => blobs.replace(`writers/${log.idHex}/head`, head));
     }
     // If we die here, the archive has everything and the nodes keep their segments: the batches come again and are known.
-    await this.#publishWatermarks(snapshots);
+    const archived = new Map(untold.map((log) => [log, log.archivedSize]));
+    snapshots.forEach(({ log, size }) => archived.set(log, size));
+    await this.#publishWatermarks(archived);
     // If we die here, watermarks are published twice.
     const offsets = this.#progress.committable(covered, pending.batches);
     if (offsets.length > 0) {
@@ -299,8 +309,8 @@ export class Archiver {
     }
   }
 
-  async #publishWatermarks(snapshots: readonly WriterSnapshot[]): Promise<void> {
-    for (const { log, size } of snapshots) {
+  async #publishWatermarks(archived: ReadonlyMap<WriterLog, number>): Promise<void> {
+    for (const [log, size] of archived) {
       const writerId = Buffer.from(log.idHex, 'hex');
       const value = encodeAck({ type: ACK_TYPES.watermark, writerId, index: size, reason: '' });
       await this.#untilDone(() =>
@@ -320,9 +330,20 @@ export class Archiver {
         }
         stalledChannel.publish({ attempt, cause: error });
         const delayMs = Math.min(RETRY_MS * 2 ** (attempt - 1), RETRY_MAX_MS);
-        await new Promise<void>((resolve) => void this.#options.clock.after(delayMs, resolve));
+        await this.#sleep(delayMs);
       }
     }
+  }
+
+  async #sleep(delayMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        this.#wake.delete(wake);
+        resolve();
+      };
+      this.#wake.add(wake);
+      this.#options.clock.after(delayMs, wake);
+    });
   }
 
   async #log(writerHex: string): Promise<WriterLog | null> {
