@@ -1,11 +1,9 @@
 import { type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
-import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
-import { DhkemX25519HkdfSha256 } from '@hpke/dhkem-x25519';
 import { canonicalJson, type JsonValue } from '../../core/kernel/canonical-json.ts';
-import { asBuffer } from '../../core/kernel/bytes.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
 import { sha256 } from '../../core/ledger/hash.ts';
+import { hpkeOpen, hpkeSeal } from '../../core/runtime/envelope/hpke.ts';
 
 /*
  * A preview is what will run with its literals. In clear it exists only in the node that asks and on the approver's own
@@ -16,7 +14,7 @@ import { sha256 } from '../../core/ledger/hash.ts';
  *   sealed        HPKE base mode (RFC 9180), DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, one for each key of
  *                 each eligible approver; info = "chaperone/preview/v1\n", aad = approval id || "\n" || key id
  */
-const INFO = Buffer.from('chaperone/preview/v1\n', 'ascii');
+const INFO = 'chaperone/preview/v1\n';
 const SALT_SIZE = 32;
 
 export interface Preview {
@@ -41,18 +39,11 @@ export function makePreview(
   return { plaintext, hash: sha256(plaintext) };
 }
 
-export async function sealPreview(
+export function sealPreview(
   preview: Preview,
   recipient: { readonly approvalId: string; readonly keyId: string; readonly x25519: Buffer },
 ): Promise<SealedFor> {
-  const suite = cipherSuite();
-  const recipientPublicKey = await suite.kem.deserializePublicKey(recipient.x25519);
-  const sealed = await suite.seal(
-    { recipientPublicKey, info: INFO },
-    preview.plaintext,
-    aad(recipient.approvalId, recipient.keyId),
-  );
-  return { enc: Buffer.from(sealed.enc), ciphertext: Buffer.from(sealed.ct) };
+  return hpkeSeal(recipient.x25519, INFO, aad(recipient.approvalId, recipient.keyId), preview.plaintext);
 }
 
 /**
@@ -64,20 +55,10 @@ export async function openPreview(
   recipient: { readonly approvalId: string; readonly keyId: string; readonly x25519: KeyObject },
   previewHash: Buffer,
 ): Promise<Readonly<Record<string, JsonValue>>> {
-  const suite = cipherSuite();
   let plaintext: Buffer;
   try {
     const raw = Buffer.from(recipient.x25519.export({ format: 'jwk' }).d ?? '', 'base64url');
-    const recipientKey = await suite.kem.deserializePrivateKey(raw);
-    plaintext = asBuffer(
-      new Uint8Array(
-        await suite.open(
-          { recipientKey, enc: sealed.enc, info: INFO },
-          sealed.ciphertext,
-          aad(recipient.approvalId, recipient.keyId),
-        ),
-      ),
-    );
+    plaintext = await hpkeOpen(raw, INFO, aad(recipient.approvalId, recipient.keyId), sealed);
   } catch (cause) {
     throw new GatewayError('approval_signature', 'the preview cannot be opened with this key', { cause });
   }
@@ -86,10 +67,6 @@ export async function openPreview(
     throw new GatewayError('approval_signature', 'the preview is not the one that the approval names');
   }
   return (JSON.parse(plaintext.toString('utf8')) as { preview: Record<string, JsonValue> }).preview;
-}
-
-function cipherSuite(): CipherSuite {
-  return new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 }
 
 function aad(approvalId: string, keyId: string): Buffer {

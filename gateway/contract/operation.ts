@@ -1,6 +1,11 @@
 /** What is asked, in the terms of the policy. No literal, no row value and no raw path is in here. */
 export type OperationClass = 'read' | 'write' | 'ddl' | 'admin' | 'session';
 
+/** Kind of a request body that cannot be read as what it says it is. */
+export const UNREADABLE_KIND = 'unreadable';
+/** Kind of a request body with members that the catalogue does not know. */
+export const UNKNOWN_KIND = 'unknown';
+
 export interface OperationObject {
   readonly type: string;
   /** Name of a resource kind, never a key that could be PHI. */

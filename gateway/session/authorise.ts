@@ -9,7 +9,7 @@ import type { AskRequest, AskStatus, ClaimGrant, DeskClient } from '../approvals
 import { operationDigest } from '../approvals/operation-digest.ts';
 import { shownOf } from '../approvals/shown.ts';
 import type { MaskPlan } from '../contract/mask.ts';
-import type { ConnectionInfo, Operation } from '../contract/operation.ts';
+import { UNKNOWN_KIND, UNREADABLE_KIND, type ConnectionInfo, type Operation } from '../contract/operation.ts';
 import type { ResultShape } from '../contract/shape.ts';
 import type { Subject } from '../contract/subject.ts';
 import type { Decision, Verdict } from '../contract/verdict.ts';
@@ -147,7 +147,7 @@ export class Authoriser {
     if (unsupportedLimit !== undefined || verdict.obligations.some((name) => !SUPPORTED_OBLIGATIONS.has(name))) {
       return 'obligation_unsupported';
     }
-    if (request.operation.egress.kinds.some((kind) => egress.denyKinds.includes(kind))) {
+    if (carriesDenied(request.operation, verdict)) {
       // `mask` would have to change a body that is already digested for an approval: this lane only blocks.
       return 'egress_denied';
     }
@@ -386,6 +386,15 @@ export class Authoriser {
       uses: 1,
     };
   }
+}
+
+/** Whatever a destination may not get, it may not get hidden in something that cannot be read or is not known either. */
+function carriesDenied(operation: Operation, verdict: Verdict): boolean {
+  const { denyKinds } = verdict.egress;
+  return (
+    denyKinds.length > 0 &&
+    operation.egress.kinds.some((kind) => denyKinds.includes(kind) || kind === UNREADABLE_KIND || kind === UNKNOWN_KIND)
+  );
 }
 
 function approvalView(status: AskStatus, claim: ClaimGrant | ''): Approval {

@@ -2,13 +2,13 @@ import type { JsonValue } from '../../../core/kernel/canonical-json.ts';
 import type { Original } from '../../../proto/gen/chaperone/evidence/v1/unit.ts';
 import type { MaskPlan, OriginalSpan } from '../../contract/mask.ts';
 import type { RequestCopy } from '../../contract/record-copy.ts';
+import { UNKNOWN_KIND, UNREADABLE_KIND } from '../../contract/operation.ts';
 import type { Catalogue, MaskProfile, MediaKind, ResolvedRoute, ResultShape } from '../../contract/shape.ts';
 import { createBodyMasker } from '../../masking/body-masker.ts';
-import { createEgressScanner } from '../../masking/egress-scanner.ts';
+import { createEgressScanner, scanText } from '../../masking/egress-scanner.ts';
 import { maskText } from '../../masking/mask-text.ts';
 import { mediaKindOf } from '../../masking/media-kind.ts';
 import { compileMaskPlan, compileScanPlan } from '../../masking/plan.ts';
-import { scanText } from '../../masking/scan-text.ts';
 import type { HttpHeader } from './http-listener.ts';
 import type { RequestFindings } from './understand.ts';
 
@@ -25,10 +25,6 @@ export interface WholeRequest {
   readonly route: ResolvedRoute | undefined;
 }
 
-/** A body that cannot be read as what it says it is carries this kind: no destination is allowed for it by default. */
-const UNREADABLE_KIND = 'unreadable';
-/** Members that the catalogue does not know (promise P3, for what goes out). */
-const UNKNOWN_KIND = 'unknown';
 const PREVIEW_BODY_BYTES_MAX = 64 * 1024;
 const SCAN_PLAN = compileScanPlan({ id: 'http.request' });
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
@@ -95,7 +91,8 @@ function analyseBody(request: WholeRequest, catalogue: Catalogue, profile: MaskP
   if (request.body.length === 0) {
     return EMPTY_BODY;
   }
-  const scanner = createEgressScanner();
+  const isForm = request.contentType.toLowerCase().startsWith('application/x-www-form-urlencoded');
+  const scanner = createEgressScanner(undefined, { isForm });
   const kinds = new Set<string>();
   for (const finding of [...scanner.push(request.body), ...scanner.finish()]) {
     kinds.add(finding.kind);
