@@ -85,9 +85,9 @@ export class JsonMachine implements BodyMachine {
   /** Object: its own node. Array: the node of its elements. */
   readonly #nodes = new Int32Array(DEPTH_MAX + 1);
   readonly #kept = new Uint8Array(DEPTH_MAX + 1);
-  /** Node of the member before, the object's own node at its start. */
+  /** Node of the member before; at the start of an object its own node plus the number of nodes. */
   readonly #before = new Int32Array(DEPTH_MAX + 1);
-  /** Which member came after this node last time. */
+  /** Which member of the same object came after this one last time; -1 when nothing did. */
   readonly #guess: Int32Array;
   readonly #labels = new Map<number, number>();
 
@@ -106,7 +106,7 @@ export class JsonMachine implements BodyMachine {
     this.#counters = counters;
     this.#text = new TextReplacer(plan, writer, counters);
     this.#isNdjson = isNdjson;
-    this.#guess = new Int32Array(plan.trie.size).fill(-1);
+    this.#guess = new Int32Array(plan.trie.size * 2).fill(-1);
   }
 
   run(window: Buffer, end: number, isFinal: boolean): number {
@@ -247,7 +247,7 @@ export class JsonMachine implements BodyMachine {
     if (byte === OPEN_OBJECT) {
       this.#containers[depth] = IS_OBJECT;
       this.#nodes[depth] = node;
-      this.#before[depth] = node;
+      this.#before[depth] = node < 0 ? UNKNOWN : node + this.#trie.size;
       this.#state = NAME_OR_CLOSE;
     } else {
       this.#containers[depth] = IS_ARRAY;

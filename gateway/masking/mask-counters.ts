@@ -1,5 +1,5 @@
 import type { MaskCountEntry, MaskStats } from '../contract/mask.ts';
-import { ACTION_MASK, ACTION_SCAN } from './compiled-plan.ts';
+import { ACTION_DENY, ACTION_MASK, ACTION_SCAN } from './compiled-plan.ts';
 import type { CompiledPlan, PlanOperator, PlanRule } from './compiled-plan.ts';
 import { SCAN_KINDS } from './scanner/scan-kinds.ts';
 
@@ -79,9 +79,12 @@ export class MaskCounters {
     return path;
   }
 
-  /** Classes that the body has a value of, sorted; and whether anything was unknown. */
+  /** Classes that the body has a value of, sorted. */
   classes(): string[] {
-    const names = this.#plan.rules.filter((_, index) => this.#present[index] === 1).map((rule) => rule.class);
+    const rules = [...this.#plan.rules, this.#plan.text];
+    const names = rules
+      .filter((rule, index) => this.#present[index] === 1 && rule.action !== ACTION_DENY)
+      .map((rule) => rule.class);
     return [...new Set(names)].sort();
   }
 

@@ -85,6 +85,27 @@ export function compileScanPlan(input: ScanPlanInput = {}): MaskPlan {
   });
 }
 
+/** A plan that changes nothing and notes which declared paths have values. Its output must not be released. */
+export function compileObservePlan(shape: ResultShape): CompiledPlan {
+  const observed = (path: string, rule: FieldRule): PlanRule => ({
+    ...denied(path),
+    class: rule.class,
+    action: ACTION_PASS,
+    operator: 'pass',
+  });
+  return assemble({
+    shapeId: shape.id,
+    shapeDigest: shape.digest,
+    media: shape.media,
+    profile: 'unclassified',
+    rules: [...shape.fields].map(([path, rule]) => observed(path, rule)),
+    text: shape.text === null ? denied('') : observed('', shape.text),
+    kinds: kindRules({}, new Map(), null, []),
+    scansUnknown: false,
+    oldYearMax: 0,
+  });
+}
+
 interface Parts {
   readonly shapeId: string;
   readonly shapeDigest: Buffer;

@@ -1,6 +1,6 @@
 import { CHAR_CLASS, LETTER, isDigit, isLetter } from './char-class.ts';
 import type { Findings } from './findings.ts';
-import { GROUP_END, GROUP_SEPARATOR, GROUP_START, groupSize } from './number-groups.ts';
+import { GROUP_END, GROUP_SEPARATOR, GROUP_START, groupSize, resumeAfter } from './number-groups.ts';
 import { KIND_DATE } from './scan-kinds.ts';
 
 /*
@@ -36,7 +36,7 @@ export function matchDate(
   const numeric = size === 4 ? isoEnd(bytes, end, count) : slashedEnd(bytes, count);
   if (numeric > 0) {
     findings.add(at, numeric, KIND_DATE);
-    return numeric;
+    return resumeAfter(3, count, numeric);
   }
   const before = monthBefore(bytes, floor, at);
   if (before >= 0) {

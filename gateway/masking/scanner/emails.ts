@@ -9,13 +9,13 @@ const QUOTE = 0x22;
 const QUOTED_MAX = 66;
 
 /**
- * Adds the e-mail address around the `@` at `at` and returns where to go on. The local part is taken back to the first
+ * Adds the e-mail address around the `@` at `at` and returns its end, or 0. The local part is taken back to the first
  * byte that cannot belong to it, but never below `lowest` (the end of the run before), so that `@@@@…` stays linear.
  */
 export function matchEmail(bytes: Uint8Array, lowest: number, at: number, end: number, findings: Findings): number {
   const domainEnd = endOfDomain(bytes, at + 1, end);
   if (domainEnd === 0) {
-    return at + 1;
+    return 0;
   }
   let start = at;
   while (start > lowest && ((CHAR_CLASS[bytes[start - 1] as number] as number) & LOCAL) !== 0) {
@@ -28,7 +28,7 @@ export function matchEmail(bytes: Uint8Array, lowest: number, at: number, end: n
     start = quotedStart(bytes, lowest, at);
   }
   if (start === at) {
-    return at + 1;
+    return 0;
   }
   findings.add(start, domainEnd, KIND_EMAIL);
   return domainEnd;

@@ -46,3 +46,12 @@ export function readGroups(bytes: Uint8Array, at: number, end: number): number {
 export function groupSize(index: number): number {
   return (GROUP_END[index] as number) - (GROUP_START[index] as number);
 }
+
+/**
+ * Where the scan goes on after a shape that took the first `taken` of `count` groups and ended at `stop`. When more
+ * groups follow, another shape may begin inside this one, so only the first group is left behind: overlapping finds
+ * are joined later.
+ */
+export function resumeAfter(taken: number, count: number, stop: number): number {
+  return taken < count || count === GROUPS_MAX ? (GROUP_END[0] as number) : stop;
+}

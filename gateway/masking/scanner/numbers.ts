@@ -1,8 +1,8 @@
-import { CHAR_CLASS, DIGIT, LETTER, isDigit, isLetter } from './char-class.ts';
+import { CHAR_CLASS, DIGIT, LETTER, SEPARATOR, isDigit, isLetter } from './char-class.ts';
 import { matchDate } from './dates.ts';
 import type { Findings } from './findings.ts';
 import { LABEL_CARD, LABEL_DATE, LABEL_MRN, LABEL_PHONE, LABEL_SSN, labelBefore } from './labels.ts';
-import { GROUP_END, GROUP_SEPARATOR, GROUP_START, groupSize, readGroups } from './number-groups.ts';
+import { GROUP_END, GROUP_SEPARATOR, GROUP_START, groupSize, readGroups, resumeAfter } from './number-groups.ts';
 import { KIND_BLOB, KIND_CARD, KIND_DATE, KIND_MRN, KIND_PHONE, KIND_SSN } from './scan-kinds.ts';
 
 /*
@@ -74,8 +74,10 @@ function matchGrouped(
   if (stop === 0 && (first === 3 || first === 1)) {
     stop = matchNanp(bytes, floor, at, end, before, count, context, findings);
   }
-  if (stop === 0 && before === PLUS) {
-    stop = matchInternational(at - 1, count, findings);
+  // An international number that leaves groups behind may be the beginning of something longer: look on.
+  const international = stop === 0 && before === PLUS ? matchInternational(at - 1, count, findings) : 0;
+  if (international > (GROUP_END[0] as number)) {
+    return international;
   }
   if (stop === 0 && first !== 3) {
     stop = matchDate(bytes, floor, at, end, count, findings);
@@ -87,7 +89,7 @@ function matchGrouped(
       stop = GROUP_END[0] as number;
     }
   }
-  return stop;
+  return stop === 0 ? international : stop;
 }
 
 function matchSsn(at: number, count: number, findings: Findings): number {
@@ -95,7 +97,7 @@ function matchSsn(at: number, count: number, findings: Findings): number {
     return 0;
   }
   findings.add(at, GROUP_END[2] as number, KIND_SSN);
-  return GROUP_END[2] as number;
+  return resumeAfter(3, count, GROUP_END[2] as number);
 }
 
 function isPlain(index: number): boolean {
@@ -147,7 +149,7 @@ function matchNanp(
   start = withCountryCode(bytes, floor, start);
   const stop = withExtension(bytes, GROUP_END[k + 2] as number, end);
   findings.add(start, stop, KIND_PHONE);
-  return stop;
+  return resumeAfter(k + 3, count, stop);
 }
 
 /** `(555)…` after `+1` or `1` without a digit group in between: the parenthesis ended the group before. */
@@ -170,7 +172,7 @@ function matchLocalPhone(
     return 0;
   }
   findings.add(at, GROUP_END[1] as number, KIND_PHONE);
-  return GROUP_END[1] as number;
+  return resumeAfter(2, count, GROUP_END[1] as number);
 }
 
 /** `x123`, `ext. 123` after a phone number belong to it. */
@@ -197,7 +199,13 @@ function withExtension(bytes: Uint8Array, stop: number, end: number): number {
   while (position < end && position - digits < 6 && isDigit(bytes[position])) {
     position++;
   }
-  return position === digits ? stop : position;
+  // Digits that go on as groups are a number of their own.
+  const goesOn = position + 1 < end && isSeparator(bytes[position] as number) && isDigit(bytes[position + 1]);
+  return position === digits || goesOn ? stop : position;
+}
+
+function isSeparator(byte: number): boolean {
+  return ((CHAR_CLASS[byte] as number) & SEPARATOR) !== 0;
 }
 
 function matchInternational(start: number, count: number, findings: Findings): number {
@@ -216,7 +224,7 @@ function matchInternational(start: number, count: number, findings: Findings): n
   }
   const stop = GROUP_END[taken - 1] as number;
   findings.add(start, stop, KIND_PHONE);
-  return stop;
+  return resumeAfter(taken, count, stop);
 }
 
 function matchCardGroups(bytes: Uint8Array, at: number, count: number, context: number, findings: Findings): number {
@@ -235,7 +243,7 @@ function matchCardGroups(bytes: Uint8Array, at: number, count: number, context: 
     return 0;
   }
   findings.add(at, stop, KIND_CARD);
-  return stop;
+  return resumeAfter(groups, count, stop);
 }
 
 /** One bare run of digits is what its label, its column or (for cards) its digits say it is. */

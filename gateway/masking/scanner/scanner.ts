@@ -51,9 +51,9 @@ export const scalarScanner: Scanner = {
       if (trigger === TRIGGER_DIGIT) {
         position = matchNumber(bytes, floor, position, end, context, findings);
       } else if (trigger === TRIGGER_AT) {
-        const next = matchEmail(bytes, lowest, position, end, findings);
-        lowest = next;
-        position = next;
+        // A number may begin inside the domain (`a@b.de01/02/2003`), so the scan goes on right behind the `@`.
+        position++;
+        lowest = Math.max(position, matchEmail(bytes, lowest, position - 1, end, findings));
       } else if (trigger === TRIGGER_ENCODED) {
         saw |= isEncoded(bytes, position, end) ? SAW_ENCODED : 0;
         position++;
