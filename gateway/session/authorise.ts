@@ -141,7 +141,7 @@ export class Authoriser {
     if (verdict.effect === 'deny') {
       return verdict.code === '' ? 'policy_denied' : verdict.code;
     }
-    const { limits, egress } = verdict;
+    const { limits } = verdict;
     const unsupportedLimit =
       limits.rowsPerSession ?? limits.subjectsPerSession ?? limits.statementsPerMin ?? limits.concurrency;
     if (unsupportedLimit !== undefined || verdict.obligations.some((name) => !SUPPORTED_OBLIGATIONS.has(name))) {
