@@ -63,8 +63,17 @@ export function buildOpa(moduleFolder = MODULE_FOLDER) {
     const built = spawnSync(
       'go',
       // `opa_wasm` makes `opa eval -t wasm` work; without it only `opa build -t wasm` does.
-      ['build', '-buildvcs=false', '-trimpath', '-tags', 'opa_wasm', '-ldflags', '-s -w', '-o', join(building, 'opa')]
-        .concat('github.com/open-policy-agent/opa'),
+      [
+        'build',
+        '-buildvcs=false',
+        '-trimpath',
+        '-tags',
+        'opa_wasm',
+        '-ldflags',
+        '-s -w',
+        '-o',
+        join(building, 'opa'),
+      ].concat('github.com/open-policy-agent/opa'),
       {
         cwd: moduleFolder,
         stdio: ['ignore', 'inherit', 'inherit'],

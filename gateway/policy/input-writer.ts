@@ -1,0 +1,366 @@
+import type { JsonValue } from '../../core/kernel/canonical-json.ts';
+import { canonicalJson } from '../../core/kernel/canonical-json.ts';
+import type { ConnectionInfo, Operation } from '../contract/operation.ts';
+import type { Subject } from '../contract/subject.ts';
+import type { GrantFact } from '../contract/verdict.ts';
+import {
+  ageBand,
+  agentKind,
+  agentOf,
+  clientNet,
+  hourFacts,
+  humanOf,
+  humanType,
+  isAttested,
+  isReviewed,
+  UNKNOWN_FACTS,
+  type PolicyFacts,
+  type PolicyRequest,
+} from './policy-input.ts';
+
+/** Paths of the input document that a bundle reads, joined by dots; `*` = the whole document. */
+export type InputReads = readonly string[] | '*';
+
+/** What one input is written from. */
+export interface InputSources {
+  readonly request: PolicyRequest;
+  readonly nowMs: number;
+}
+
+/** On which source a text depends: what follows from one subject or connection alone is written once and kept with it. */
+type Origin = 'subject' | 'connection' | 'request';
+interface Leaf {
+  readonly origin: Origin;
+  readonly text: (sources: InputSources) => string;
+}
+interface Branch {
+  readonly members: Readonly<Record<string, Leaf | Branch>>;
+  /** The member is `null` for some subjects. */
+  readonly isNull?: (subject: Subject) => boolean;
+}
+type Op = string | Leaf;
+
+const subjectLeaf = (text: (subject: Subject) => string): Leaf => ({
+  origin: 'subject',
+  text: ({ request }) => text(request.subject),
+});
+const connectionLeaf = (text: (connection: ConnectionInfo) => string): Leaf => ({
+  origin: 'connection',
+  text: ({ request }) => text(request.connection),
+});
+const leaf = (text: (sources: InputSources) => string): Leaf => ({ origin: 'request', text });
+const operationLeaf = (text: (operation: Operation) => string): Leaf => leaf(({ request }) => text(request.operation));
+const factsLeaf = (text: (facts: PolicyFacts) => string): Leaf =>
+  leaf(({ request }) => text(request.facts ?? UNKNOWN_FACTS));
+
+/** The input document, version 1. Members in the order of canonical JSON. */
+const DOCUMENT: Branch = {
+  members: {
+    approvals: leaf(({ request }) => grantsText(request.grants)),
+    connection: {
+      members: {
+        database: connectionLeaf((connection) => quote(connection.database)),
+        env: connectionLeaf((connection) => word(connection.env)),
+        kind: connectionLeaf((connection) => word(connection.kind)),
+        labels: connectionLeaf((connection) => canonicalJson({ ...connection.labels })),
+        name: connectionLeaf((connection) => word(connection.name)),
+      },
+    },
+    facts: {
+      members: {
+        bytes_band: factsLeaf((facts) => word(facts.bytesBand)),
+        client_net: leaf(({ request }) => word(clientNet(request.remoteAddress))),
+        denied_recent_band: factsLeaf((facts) => word(facts.deniedRecentBand)),
+        est_rows_band: factsLeaf((facts) => word(facts.estRowsBand)),
+        risk: factsLeaf((facts) => word(facts.risk)),
+        rows_band: operationLeaf((operation) => word(operation.facts.rowsBand)),
+        subjects_band: factsLeaf((facts) => word(facts.subjectsBand)),
+        time: {
+          members: {
+            business: leaf(({ nowMs }) => String(hourFacts(nowMs).business)),
+            dow: leaf(({ nowMs }) => String(hourFacts(nowMs).dow)),
+            hour: leaf(({ nowMs }) => String(hourFacts(nowMs).hour)),
+          },
+        },
+      },
+    },
+    operation: {
+      members: {
+        class: operationLeaf((operation) => word(operation.class)),
+        classes: operationLeaf((operation) => listText(operation.classes)),
+        egress: {
+          members: {
+            destination: operationLeaf((operation) => word(operation.egress.destination)),
+            kinds: operationLeaf((operation) => listText(operation.egress.kinds)),
+          },
+        },
+        facts: {
+          members: {
+            function_calls: operationLeaf((operation) => listText(operation.facts.functionCalls)),
+            has_limit: operationLeaf((operation) => String(operation.facts.hasLimit)),
+            has_where: operationLeaf((operation) => String(operation.facts.hasWhere)),
+            lineage: operationLeaf((operation) => word(operation.facts.lineage)),
+            multi: operationLeaf((operation) => String(operation.facts.multi)),
+          },
+        },
+        filters_classes: operationLeaf((operation) => listText(operation.filtersClasses)),
+        fingerprint: operationLeaf((operation) => quote(operation.fingerprint)),
+        kinds: operationLeaf((operation) => listText(operation.kinds)),
+        objects: operationLeaf(objectsText),
+        outputs_classes: operationLeaf((operation) => listText(operation.outputsClasses)),
+        unresolved: operationLeaf((operation) => String(operation.unresolved)),
+        verb: operationLeaf((operation) => word(operation.verb)),
+      },
+    },
+    session: {
+      members: {
+        agent: {
+          members: {
+            attested: subjectLeaf((subject) => String(isAttested(subject))),
+            group: subjectLeaf((subject) => quote(agentOf(subject).group)),
+            id: subjectLeaf((subject) => quote(agentOf(subject).id)),
+            kind: subjectLeaf((subject) => word(agentKind(subject))),
+          },
+        },
+        auth: {
+          members: {
+            age_band: leaf(({ request, nowMs }) => word(ageBand(request.subject, nowMs))),
+            issuer: subjectLeaf((subject) => quote(subject.auth.issuer)),
+            method: subjectLeaf((subject) => quote(subject.auth.method)),
+            mfa: subjectLeaf((subject) => String(subject.auth.mfa)),
+          },
+        },
+        chain: subjectLeaf(chainText),
+        ci: {
+          isNull: (subject) => subject.ci === null,
+          members: {
+            ref: subjectLeaf((subject) => quote(subject.ci?.ref ?? '')),
+            repo_id: subjectLeaf((subject) => quote(subject.ci?.repoId ?? '')),
+            reviewed: leaf(({ request }) =>
+              String(isReviewed(request.reviewed, request.subject.ci?.scriptDigest ?? '')),
+            ),
+            script_digest: subjectLeaf((subject) => quote(subject.ci?.scriptDigest ?? '')),
+            sha: subjectLeaf((subject) => quote(subject.ci?.sha ?? '')),
+            workflow: subjectLeaf((subject) => quote(subject.ci?.workflow ?? '')),
+          },
+        },
+        depth: subjectLeaf((subject) => String(subject.actors.length)),
+        env: subjectLeaf((subject) => quote(subject.env)),
+        human: {
+          isNull: (subject) => humanType(subject) === null,
+          members: {
+            groups: subjectLeaf((subject) => listText(subject.groups)),
+            id: subjectLeaf((subject) => quote(humanOf(subject)?.id ?? '')),
+            type: subjectLeaf((subject) => word(humanType(subject) ?? '')),
+          },
+        },
+        purpose: subjectLeaf((subject) => quote(subject.purpose)),
+      },
+    },
+    v: leaf(() => '1'),
+  },
+};
+
+/**
+ * Writes the policy input as canonical JSON, without an object in between: the whole document, which is recorded, and
+ * the part of it that the bundle reads, which is what WASM has to parse.
+ *
+ * In the whole document, texts that follow from a Subject or a ConnectionInfo alone are kept with that object as long as
+ * it lives: both are immutable. `inputDocument` and `canonicalJson` are the oracle.
+ */
+export class InputWriter {
+  readonly #whole: readonly Op[];
+  readonly #read: readonly Op[];
+
+  constructor(reads: InputReads) {
+    this.#whole = kept(compile(DOCUMENT, '*'));
+    this.#read = reads === '*' ? this.#whole : merged(compile(DOCUMENT, reads));
+  }
+
+  whole(sources: InputSources): string {
+    return run(this.#whole, sources);
+  }
+
+  read(sources: InputSources): string {
+    return run(this.#read, sources);
+  }
+}
+
+/** The part of a parsed input document that the paths name: what `InputWriter.read` writes, from a recorded input. */
+export function pickReads(document: JsonValue, reads: InputReads): JsonValue {
+  return reads === '*' ? document : pick(document, DOCUMENT, reads);
+}
+
+function pick(value: JsonValue | undefined, branch: Branch, reads: readonly string[]): JsonValue {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    return value ?? null;
+  }
+  const fields = value as { readonly [name: string]: JsonValue | undefined };
+  const picked: Record<string, JsonValue> = {};
+  for (const [name, member] of Object.entries(branch.members)) {
+    const inner = innerReads(reads, name);
+    const field = fields[name];
+    if (field !== undefined && inner !== null) {
+      picked[name] = 'members' in member && inner !== '*' ? pick(field, member, inner) : field;
+    }
+  }
+  return picked;
+}
+
+function run(ops: readonly Op[], sources: InputSources): string {
+  let out = '';
+  for (const op of ops) {
+    out += typeof op === 'string' ? op : op.text(sources);
+  }
+  return out;
+}
+
+function compile(branch: Branch, reads: InputReads): Op[] {
+  const ops: Op[] = ['{'];
+  let separator = '';
+  for (const [name, member] of Object.entries(branch.members)) {
+    const inner = innerReads(reads, name);
+    if (inner === null) {
+      continue;
+    }
+    ops.push(`${separator}${JSON.stringify(name)}:`);
+    if (!('members' in member)) {
+      ops.push(member);
+    } else if (member.isNull === undefined) {
+      ops.push(...compile(member, inner));
+    } else {
+      ops.push(nullable(merged(compile(member, inner)), member.isNull));
+    }
+    separator = ',';
+  }
+  ops.push('}');
+  return ops;
+}
+
+/** What of `reads` is inside the member; `*` when the member is read whole, null when it is not read at all. */
+function innerReads(reads: InputReads, name: string): InputReads | null {
+  if (reads === '*' || reads.includes(name)) {
+    return '*';
+  }
+  const inner = reads.filter((path) => path.startsWith(`${name}.`)).map((path) => path.slice(name.length + 1));
+  return inner.length === 0 ? null : inner;
+}
+
+function nullable(ops: readonly Op[], isNull: (subject: Subject) => boolean): Leaf {
+  const subjectOnly = ops.every((op) => typeof op === 'string' || op.origin === 'subject');
+  return {
+    origin: subjectOnly ? 'subject' : 'request',
+    text: (sources) => (isNull(sources.request.subject) ? 'null' : run(ops, sources)),
+  };
+}
+
+/** Joins constant texts that are neighbours. */
+function merged(ops: readonly Op[]): Op[] {
+  const joined: Op[] = [];
+  for (const op of ops) {
+    const last = joined.at(-1);
+    if (typeof op === 'string' && typeof last === 'string') {
+      joined[joined.length - 1] = last + op;
+    } else {
+      joined.push(op);
+    }
+  }
+  return joined;
+}
+
+/** Joins neighbours that depend on one subject or one connection into texts that are kept with it. */
+function kept(ops: readonly Op[]): Op[] {
+  const joined: Op[] = [];
+  let index = 0;
+  while (index < ops.length) {
+    const origin = originFrom(ops, index);
+    let end = index;
+    while (end < ops.length && (typeof ops[end] === 'string' || (ops[end] as Leaf).origin === origin)) {
+      end++;
+    }
+    if (origin === 'request') {
+      joined.push(ops[index] as Op);
+      index++;
+    } else {
+      joined.push(chunk(merged(ops.slice(index, end)), origin));
+      index = end;
+    }
+  }
+  return merged(joined);
+}
+
+function originFrom(ops: readonly Op[], index: number): Origin {
+  const next = ops.slice(index).find((op) => typeof op !== 'string');
+  return next === undefined ? 'request' : next.origin;
+}
+
+function chunk(ops: readonly Op[], origin: 'subject' | 'connection'): Leaf {
+  const texts = new WeakMap<Subject | ConnectionInfo, string>();
+  return {
+    origin,
+    text: (sources) => {
+      const source = sources.request[origin];
+      let text = texts.get(source);
+      if (text === undefined) {
+        text = run(ops, sources);
+        texts.set(source, text);
+      }
+      return text;
+    },
+  };
+}
+
+const PLAIN = /^[ !#-[\]-~]*$/;
+
+/** As `JSON.stringify`; almost every word of an input has nothing to escape. */
+function quote(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
+}
+
+const WORDS_MAX = 4_096;
+const WORD_CHARS_MAX = 64;
+const words = new Map<string, string>();
+
+/** `quote` for texts of a small vocabulary: names of the configuration, the catalogue and the bands. */
+function word(text: string): string {
+  let quoted = words.get(text);
+  if (quoted === undefined) {
+    quoted = quote(text);
+    if (words.size < WORDS_MAX && text.length <= WORD_CHARS_MAX) {
+      words.set(text, quoted);
+    }
+  }
+  return quoted;
+}
+
+function chainText({ principal, actors }: Subject): string {
+  let out = `[{"id":${quote(principal.sub)},"iss":${quote(principal.iss)},"type":${word(principal.kind)}}`;
+  for (const actor of actors) {
+    out += `,{"id":${quote(actor.sub)},"iss":${quote(actor.iss)},"type":${word(actor.kind)}}`;
+  }
+  return `${out}]`;
+}
+
+function listText(items: readonly string[]): string {
+  let out = '[';
+  for (let i = 0; i < items.length; i++) {
+    out += (i === 0 ? '' : ',') + word(items[i] as string);
+  }
+  return `${out}]`;
+}
+
+function objectsText(operation: Operation): string {
+  let out = '[';
+  for (const object of operation.objects) {
+    out += `${out.length === 1 ? '' : ','}{"id":${word(object.id)},"labels":${listText(object.labels)},"type":${word(object.type)}}`;
+  }
+  return `${out}]`;
+}
+
+function grantsText(grants: readonly GrantFact[]): string {
+  let out = '[';
+  for (const grant of grants) {
+    out += `${out.length === 1 ? '' : ','}{"by":${quote(grant.by)},"code":${quote(grant.code)},"expires_band":${quote(grant.expiresBand)},"scope":${quote(grant.scope)}}`;
+  }
+  return `${out}]`;
+}
