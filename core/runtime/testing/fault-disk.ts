@@ -6,7 +6,8 @@ export type DiskOperation = 'create' | 'open' | 'write' | 'datasync' | 'remove' 
 
 /**
  * What goes wrong. `error` rejects with that code (a failed datasync loses its claim on the bytes: the kernel marks the
- * pages clean, so a later datasync succeeds and proves nothing). `short` takes only some bytes, without an error. `hang`
+ * pages clean, so a later datasync succeeds and proves nothing). `short` takes at most `bytes`, and one less than offered
+ * at best, without an error. `hang`
  * never settles. `applied` does the work and then rejects: failed, but applied.
  */
 export type DiskFault =
@@ -174,7 +175,7 @@ export class FaultDisk implements Disk {
         'write',
         name,
         (fault) => {
-          const taken = fault?.kind === 'short' ? Math.min(fault.bytes, bytes.length) : bytes.length;
+          const taken = fault?.kind === 'short' ? Math.min(fault.bytes, bytes.length - 1) : bytes.length;
           file.write(bytes.subarray(0, taken), position);
           return taken;
         },

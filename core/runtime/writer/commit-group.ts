@@ -9,7 +9,6 @@ import type { Segment } from './segment.ts';
 
 export type DurableCallback = (failure: Error | null) => void;
 
-const FRAME_LENGTH_OFFSET = 28;
 const FREE_CHUNKS_MAX = 4;
 
 /** Buffers for groups. Keeps a few; a burst above that is left to the collector. */
@@ -54,6 +53,7 @@ export class CommitGroup {
   readonly framesStart: number;
   readonly leafHashes: Buffer[] = [];
   readonly waiters: DurableCallback[] = [];
+  readonly #frameOffsets: number[] = [];
   bytes: number;
   count = 0;
   sealed = false;
@@ -90,6 +90,7 @@ export class CommitGroup {
   commit(bodyBytes: number, leafHash: Buffer): void {
     this.#finishNewest(false);
     this.#newestOffset = this.bytes;
+    this.#frameOffsets.push(this.bytes);
     this.bytes += FRAME_HEADER_SIZE + bodyBytes;
     this.count++;
     this.leafHashes.push(leafHash);
@@ -103,19 +104,15 @@ export class CommitGroup {
     }
   }
 
-  copyOfNewest(): Buffer {
-    assert(this.#newestOffset >= 0, 'a group has a record');
-    return Buffer.from(this.chunk.subarray(this.#newestOffset + FRAME_HEADER_SIZE, this.bytes));
+  /** Where the i-th frame begins in the chunk; for `i` = `count` where the last ends. */
+  frameOffset(i: number): number {
+    return this.#frameOffsets[i] ?? this.bytes;
   }
 
-  /** The bodies of a sealed group, as views, in order of index. */
-  *bodies(): Generator<Buffer> {
-    assert(this.sealed, 'only a sealed group has all its headers');
-    for (let offset = this.framesStart; offset < this.bytes;) {
-      const start = offset + FRAME_HEADER_SIZE;
-      offset = start + this.chunk.readUInt32BE(offset + FRAME_LENGTH_OFFSET);
-      yield this.chunk.subarray(start, offset);
-    }
+  /** The i-th body, a view. */
+  body(i: number): Buffer {
+    assert(i < this.count, 'the group has this record');
+    return this.chunk.subarray(this.frameOffset(i) + FRAME_HEADER_SIZE, this.frameOffset(i + 1));
   }
 
   #finishNewest(groupEnd: boolean): void {

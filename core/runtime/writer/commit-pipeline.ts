@@ -10,7 +10,7 @@ import type { Segment } from './segment.ts';
 import type { WriterLimits } from './writer-limits.ts';
 
 export interface CommitPipelineEvents {
-  /** All bytes of `group` are durable. Called after the next group went out. */
+  /** All bytes of `group` are durable. The receiver calls its waiters and reports with `released`. */
   onDurable(group: CommitGroup): void;
   /** `group` was cut short (`error` undefined) or its write or flush failed. The segment takes nothing more. */
   onWriteFailed(error: unknown): void;
@@ -34,6 +34,8 @@ interface StrandedRecord {
 
 /** The next segment is made when this part of the current one is planned: early enough, and an idle writer has only one. */
 const PREPARE_AT_FRACTION = 0.25;
+
+const GATHER_FRACTION = 0.5;
 
 /**
  * Records into groups, groups into segments, one group at a time onto the disk.
@@ -63,6 +65,11 @@ export class CommitPipeline {
   #inFlightSinceMs = 0;
   #stranded: StrandedRecord[] = [];
   #kicked = false;
+  /** Waiters of the newest group are being called, and the next one has not gone out. */
+  #releasing = false;
+  #newestBytes = 0;
+  #committedMs = 0;
+  #gatherMs = 0;
   #idleWaiters: (() => void)[] = [];
   #nextIndex = 0;
   #durable = 0;
@@ -122,7 +129,7 @@ export class CommitPipeline {
   /** The body of the newest record that has not gone out. */
   copyOfNewest(): Buffer {
     assert(this.#open !== null, 'something was just appended');
-    return this.#open.copyOfNewest();
+    return Buffer.from(this.#open.body(this.#open.count - 1));
   }
 
   /** Whether `callback` will be called when `index` becomes durable or can no longer; false for stranded records. */
@@ -137,6 +144,7 @@ export class CommitPipeline {
     if (this.#inFlight !== null) {
       return;
     }
+    this.#releasing = false;
     const group = this.#sealed[0] ?? this.#open;
     if (group === null || group.count === 0) {
       this.#idleWaiters.splice(0).forEach((resolve) => resolve());
@@ -158,6 +166,19 @@ export class CommitPipeline {
       (taken) => this.#written(group, taken),
       (error: unknown) => this.#failed(group, error),
     );
+  }
+
+  /** Some waiters of the newest group were called; `done`: all. */
+  released(done: boolean): void {
+    if (this.#inFlight !== null || !this.#releasing) {
+      return;
+    }
+    if (this.#isDue()) {
+      this.pump();
+    } else if (done) {
+      this.#releasing = false;
+      this.#kick(); // A turn later: promises of those who were called append in between.
+    }
   }
 
   /** Resolves when nothing is in flight and nothing waits but stranded records. */
@@ -187,10 +208,7 @@ export class CommitPipeline {
     for (const group of cut) {
       group.seal();
       waiters.push(...group.waiters);
-      let i = 0;
-      for (const body of group.bodies()) {
-        records.push({ body, leafHash: group.leafHashes[i++] as Buffer });
-      }
+      group.leafHashes.forEach((leafHash, i) => records.push({ body: group.body(i), leafHash }));
     }
     this.#stranded = [...records, ...this.#stranded];
     this.#planIndex = this.#nextIndex - this.#stranded.length;
@@ -249,9 +267,24 @@ export class CommitPipeline {
     this.#queuedBytes -= group.bytes - group.framesStart - group.count * FRAME_HEADER_SIZE;
     this.commits++;
     this.committedBytes += group.bytes;
-    this.pump();
+    this.#newestBytes = group.bytes;
+    this.#committedMs = this.#clock.monotonicMs();
+    this.#gatherMs = (this.#committedMs - this.#inFlightSinceMs) * GATHER_FRACTION;
+    this.#releasing = true;
+    if (this.#queuedBytes >= group.bytes) {
+      this.pump();
+    }
     this.#events.onDurable(group);
     this.#chunks.give(group.chunk);
+  }
+
+  /**
+   * Those who are released now come back with their next record, so the next group is given a moment to grow: until it is
+   * as large as the newest, or for a part of the time that the disk took. On a fast disk that is next to nothing, and CPU
+   * and disk work at the same time; on a slow one the next flush carries everybody instead of the few that were early.
+   */
+  #isDue(): boolean {
+    return this.#queuedBytes >= this.#newestBytes || this.#clock.monotonicMs() - this.#committedMs >= this.#gatherMs;
   }
 
   #failed(group: CommitGroup, error: unknown): void {
@@ -267,7 +300,9 @@ export class CommitPipeline {
       // After the callbacks of this turn, so that all their records share the first flush.
       setImmediate(() => {
         this.#kicked = false;
-        this.pump();
+        if (!this.#releasing || this.#isDue()) {
+          this.pump();
+        }
       });
     }
   }

@@ -91,6 +91,8 @@ export class JournalWriter implements EvidenceWriter {
   readonly publicKey: Buffer;
   /** Encoded epoch certificate. */
   readonly epochCertificate: Buffer;
+  /** The epoch's private key: the control writer signs with it for the dead writers that it recovered. Never stored. */
+  readonly signingKey: KeyObject;
   readonly #clock: Clock;
   readonly #limits: WriterLimits;
   readonly #files: SegmentFiles;
@@ -109,6 +111,7 @@ export class JournalWriter implements EvidenceWriter {
     this.writerIdHex = writerId.toString('hex');
     this.publicKey = identity.publicKey;
     this.epochCertificate = identity.certificate;
+    this.signingKey = identity.key;
     this.#clock = clock;
     this.#limits = limits;
     this.#files = files;
@@ -124,7 +127,7 @@ export class JournalWriter implements EvidenceWriter {
         onWriteFailed: (error) => this.#writeFailed(error),
       },
     });
-    this.#releases = new ReleaseQueue(() => this.#pipeline.pump());
+    this.#releases = new ReleaseQueue((done) => this.#pipeline.released(done));
     const { key, certificate: epoch } = identity;
     this.#publisher = new EvidencePublisher({ disk, clock, limits, files, writerId, key, epoch, batches, heads });
     this.#outage = new Outage({

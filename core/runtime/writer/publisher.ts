@@ -140,14 +140,9 @@ export class EvidencePublisher {
   accept(group: CommitGroup): void {
     assert(group.firstIndex === this.#durable, 'groups come in order, each once');
     this.#durable = group.endIndex;
-    let i = 0;
-    let offset = group.position + group.framesStart;
-    for (const body of group.bodies()) {
-      this.#oldestNs ??= recordTimeNs(body);
-      if (this.#fromJournal) {
-        break;
-      }
-      offset = this.#gather.add(body, group.leafHashes[i++] as Buffer, group.segment.number, offset);
+    this.#oldestNs ??= recordTimeNs(group.body(0));
+    for (let taken = 0; taken < group.count && !this.#fromJournal;) {
+      taken = this.#gather.take(group, taken);
       if (this.#gather.isFull) {
         this.#cut();
       }
@@ -256,7 +251,7 @@ export class EvidencePublisher {
       this.#position = this.#gather.position(this.#builder.range.size);
       this.#fromJournal = true;
     } else {
-      this.#enqueue(this.#gather.records, this.#gather.leafHashes);
+      this.#enqueue(this.#gather.records(), this.#gather.leafHashes);
     }
     this.#gather.clear();
   }
