@@ -16,8 +16,6 @@ const OP = 'd'.repeat(64);
 const DAY_MS = 24 * 3_600_000;
 const runs = 150 * Number(process.env['CHAPERONE_TEST_SCALE'] ?? 1);
 
-type Outcome = 'won' | string;
-
 describe('ApprovalReducer', () => {
   test('goes from pending to approved to used up', () => {
     const { reducer, outcome } = setUp();
@@ -261,7 +259,7 @@ describe('ApprovalReducer', () => {
 
 function setUp() {
   const reducer = new ApprovalReducer();
-  const outcome = (transition: Transition): Outcome => {
+  const outcome = (transition: Transition): string => {
     const applied = reducer.apply(encodeTransition(transition));
     return applied.outcome === 'won' ? 'won' : applied.why;
   };

@@ -245,6 +245,12 @@ interface Oracle {
   readonly denied: number;
 }
 
+interface OpenAsk {
+  readonly id: string;
+  readonly isApproved: boolean;
+  readonly expiresMs: number;
+}
+
 /** The rules for one operation with one approval, quorum 1 and one use, written down once more in the plainest way. */
 function slowOracle({ topic }: Simulation): Oracle {
   const wonOffsets: number[] = [];
@@ -252,7 +258,7 @@ function slowOracle({ topic }: Simulation): Oracle {
   const claimNonces = new Set<string>();
   const losers = new Map<Transition['type'], number>();
   let denied = 0;
-  let open: { id: string; isApproved: boolean; expiresMs: number } | null = null;
+  let open = null as OpenAsk | null;
   let generation = 0;
   for (const { offset, value } of topic.messages) {
     const t = decodeTransition(value) as Transition;
