@@ -68,7 +68,13 @@ export class QuarantineLoader {
     const entries = await quarantine.list();
     const values = entries.map(({ id, timeMs, writer, first, reason }) => {
       const writerId = writer === '' ? '0' : BigInt(`0x${writer}`).toString();
-      return { id, time: timeMs / 1000, writer_id: writerId, first: String(first), reason };
+      return {
+        id,
+        time: new Date(timeMs).toISOString().slice(0, -1).replace('T', ' '),
+        writer_id: writerId,
+        first: String(first),
+        reason,
+      };
     });
     if (values.length > 0) {
       await client.insert({ table: 'quarantine', values, format: 'JSONEachRow' });

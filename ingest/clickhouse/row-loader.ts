@@ -13,6 +13,7 @@ import { ColdColumns } from './rows/cold-columns.ts';
 import { EventColumns } from './rows/event-columns.ts';
 import { ByteSink, writeNativeBlock } from './rows/native-columns.ts';
 import type { Column } from './rows/native-columns.ts';
+import { repairAggregates } from './repair-aggregates.ts';
 import { ROW_TABLES, RowMarks } from './row-marks.ts';
 import type { RowTable } from './row-marks.ts';
 
@@ -63,6 +64,8 @@ export class RowLoader {
   readonly #cold: ColdColumns;
   readonly #sink = new ByteSink(1024 * 1024);
   #loaded = false;
+  /** The views may lack rows of the month of the next object: after a start, and after each failure. */
+  #suspect = true;
   #closed = false;
   #running: Promise<void> | null = null;
   #wake: () => void = () => undefined;
@@ -127,6 +130,11 @@ export class RowLoader {
     for (const table of ROW_TABLES) {
       await this.#loadTable(table, object);
       // If we die here, the other table lacks these rows: the marks are the database's, and the object is loaded again.
+    }
+    if (this.#suspect) {
+      // The insert that failed, or that the process before died in, may have reached the table and not its views.
+      await repairAggregates(this.#options.client, object.month);
+      this.#suspect = false;
     }
     const heads = headBlock(object.batches);
     await insertNative(this.#options.client, 'heads', heads, `${object.name}/heads`);
@@ -221,6 +229,7 @@ export class RowLoader {
         rowsStalledChannel.publish({ attempt, cause: error });
         // ClickHouse may have been restored from a copy meanwhile: what it has is asked again.
         this.#loaded = false;
+        this.#suspect = true;
         const delayMs = Math.min(RETRY_MS * 2 ** (attempt - 1), RETRY_MAX_MS);
         await new Promise<void>((resolve) => {
           this.#wake = resolve;

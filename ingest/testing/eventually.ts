@@ -1,4 +1,4 @@
-const TURNS_MAX = 20_000;
+const TURNS_MAX = 4_000;
 const TURN_MS = 1;
 
 /** Looks at `condition` after each turn of the event loop until it holds. Fails with `what` when it never does. */

@@ -3,12 +3,12 @@ import type { Migration } from './migration.ts';
 const hexId = (column: string): string => `lower(leftPad(hex(${column}), 32, '0'))`;
 const bytesOf = (column: string, size: number): string => `unhex(leftPad(hex(${column}), ${size * 2}, '0'))`;
 
-/** The bytes of leaf `ev1` (docs/formats.md), made from a row of `events_cold`. */
+/** The bytes of leaf `ev1`, whose fixed strings go in as they are: `toString` would cut zeros at their end. Made from a row of `events_cold` (docs/formats.md). */
 const LEAF = `concat(char(1), char(kind), ${bytesOf('writer_id', 16)}, ${bytesOf('record_index', 8)},
-  ${bytesOf('time_ns', 8)}, toString(tenant_tag), ${bytesOf('session_id', 16)}, ${bytesOf('seq', 4)},
-  toString(strand_previous), toString(bundle_digest), char(decision), ${bytesOf('obligations', 4)},
-  toString(approval_leaf), SHA256(concat(toString(salt), meta)), toString(payload_commit), toString(originals_commit),
-  toString(payload_key_id), toString(originals_key_id))`;
+  ${bytesOf('time_ns', 8)}, tenant_tag, ${bytesOf('session_id', 16)}, ${bytesOf('seq', 4)},
+  strand_previous, bundle_digest, char(decision), ${bytesOf('obligations', 4)},
+  approval_leaf, SHA256(concat(salt, meta)), payload_commit, originals_commit,
+  payload_key_id, originals_key_id)`;
 
 /** The auditor's questions (00-overview section 1) as views. Ids are lower-case hex, times UTC. */
 export const views: Migration = {
@@ -17,7 +17,7 @@ export const views: Migration = {
   statements: [
     `CREATE OR REPLACE VIEW integrity_leaves AS
     SELECT ${hexId('writer_id')} AS writer, record_index, month, object,
-      SHA256(concat(char(0), ${LEAF})) = toString(leaf_hash) AS intact
+      SHA256(concat(char(0), ${LEAF})) = leaf_hash AS intact
     FROM events_cold`,
     `CREATE OR REPLACE VIEW integrity_writers AS
     SELECT ${hexId('writer_id')} AS writer, count() AS records, uniqExact(record_index) AS distinct_records,
