@@ -14,7 +14,7 @@ import { askRequest, cast, decisionBy, people, shown } from './testing/cast.ts';
 import { SimulatedBus, SimulatedTopic } from './testing/simulated-bus.ts';
 import { decodeTransition, type Transition } from './transition.ts';
 
-const SEEDS = 1_500 * Number(process.env['CHAPERONE_TEST_SCALE'] ?? 1);
+const SEEDS = 1_000 * Number(process.env['CHAPERONE_TEST_SCALE'] ?? 1);
 const FIRST_SEED = Number(process.env['CHAPERONE_SEED'] ?? 1);
 const NODES = ['n1', 'n2'] as const;
 const OP = askRequest().opDigest;

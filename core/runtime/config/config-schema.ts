@@ -67,7 +67,7 @@ const issuer = section({
   iss: text.min(1).describe('The `iss` claim, exactly.'),
   jwksFile: path.describe('Public keys of the issuer as a JWK set; read again when it changes.'),
   claimMapping: text
-    .min(1)
+    .regex(/^(oidc|github-actions)$|[./]/, 'must be oidc, github-actions or the path of a file, such as ./claims.json')
     .default('oidc')
     .meta({ format: 'mapping' })
     .describe('`oidc`, `github-actions`, or the path of a claim mapping file.'),

@@ -185,6 +185,11 @@ describe('loadConfig refuses', () => {
       /:12: connections\[0\].upstream.url: must be http/,
     ],
     [
+      'a claim mapping that is neither built in nor a file',
+      FULL.replace('claimMapping: github-actions', 'claimMapping: githb-actions'),
+      /:20: identity\.issuers\[0\]\.claimMapping: must be oidc/,
+    ],
+    [
       'a secret that is written out',
       FULL.replace('file:secrets/upstream', 'hunter9'),
       /:13: connections\[0\].upstream.credential: must be a reference/,
