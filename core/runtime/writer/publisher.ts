@@ -82,6 +82,7 @@ export class EvidencePublisher {
   /** The first index of the next segment whose compact range is not known yet. */
   #boundary = Infinity;
   #durable = 0;
+  #batchedMax = 0;
   #published = 0;
   #archived = 0;
   #oldestNs: bigint | null = null;
@@ -170,12 +171,15 @@ export class EvidencePublisher {
 
   archived(index: number): void {
     // What is archived was published, also when the answer of the bus got lost.
-    const known = Math.min(index, this.#builder.range.size);
+    const known = Math.min(index, this.#batchedMax);
     if (known <= this.#archived) {
       return;
     }
     this.#archived = known;
     this.#markPublished(known, null);
+    if (known > (this.#rewindTo ?? this.#builder.range.size)) {
+      this.#rewind(known); // Forward: what a nack wanted again is there after all, and may be freed below.
+    }
     for (const first of this.#refusals.keys()) {
       if (first < known) {
         this.#refusals.delete(first);
@@ -192,8 +196,8 @@ export class EvidencePublisher {
 
   /** Go back to `first`: whatever was sent after it was of no use to ingest, which wants batches in order. */
   nack(first: number): void {
-    if (this.#closed || first < this.#archived || first >= this.#builder.range.size) {
-      return; // Archived since, or not sent in this pass: there is nothing to send again.
+    if (this.#closed || first < this.#archived || first >= (this.#rewindTo ?? this.#builder.range.size)) {
+      return; // Archived since, or about to be sent anyway.
     }
     const times = (this.#refusals.get(first) ?? 0) + 1;
     this.#refusals.set(first, times);
@@ -202,13 +206,8 @@ export class EvidencePublisher {
       this.#refused = new GatewayError('evidence_backlog', `publish refused: ${times} times at record ${first}`);
       return;
     }
-    this.#pass++;
-    this.#queue = [];
-    this.#gather.clear();
-    this.#fromJournal = true;
-    this.#position = null;
-    this.#rewindTo = first;
-    this.#refill();
+    // Never past what the bus has not acknowledged: a refused batch may have been stored although its answer was lost.
+    this.#rewind(Math.min(first, this.#published));
   }
 
   /** Sends what there is, for at most `closePublishMs`. Resolves with whether everything was acknowledged. */
@@ -260,7 +259,19 @@ export class EvidencePublisher {
     this.#findBoundary();
     this.#queue.push(this.#builder.build(records, leafHashes, (size) => this.#atSize(size)));
     this.#batches++;
+    this.#batchedMax = Math.max(this.#batchedMax, this.#builder.range.size);
     this.#send();
+  }
+
+  /** Everything from `index` on comes from the journal, whatever was prepared. */
+  #rewind(index: number): void {
+    this.#pass++;
+    this.#queue = [];
+    this.#gather.clear();
+    this.#fromJournal = true;
+    this.#position = null;
+    this.#rewindTo = index;
+    this.#refill();
   }
 
   #refill(): void {

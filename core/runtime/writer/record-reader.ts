@@ -77,7 +77,8 @@ export class RecordReader {
 
   /** The place of `index`, and the compact range [0, `index`): read from the start of its segment. */
   async locate(index: number): Promise<{ readonly position: RecordPosition; readonly range: CompactRange }> {
-    const file = this.#files().findLast((each) => each.firstIndex <= index && index <= each.endIndex);
+    const begins = (each: RecordFile): boolean => each.rangeAtFirst !== null;
+    const file = this.#files().findLast((each) => begins(each) && each.firstIndex <= index && index <= each.endIndex);
     if (file === undefined || file.rangeAtFirst === null) {
       throw new GatewayError('evidence_incomplete', `record ${index} is not kept any more`);
     }

@@ -151,7 +151,8 @@ async function recoverJournal(disk: Disk, writerId: Buffer): Promise<RecoveredJo
     await removeAll(disk, [...end.files.map((file) => file.name), baseName(writerId)]);
     return null;
   }
-  const { files, quarantined } = await quarantine(disk, end);
+  const { files, quarantined, renamed } = await quarantine(disk, end);
+  const named = findings.map((each) => ({ ...each, file: renamed.get(each.file) ?? each.file }));
   return {
     writerId,
     writerIdHex: writerId.toString('hex'),
@@ -160,14 +161,17 @@ async function recoverJournal(disk: Disk, writerId: Buffer): Promise<RecoveredJo
     state: end.state,
     epoch: end.base?.epoch ?? null,
     firstIndex: end.base?.firstIndex ?? 0,
-    findings,
-    gaps: findings.filter((each) => each.count > 0 && each.finding !== 'torn'),
+    findings: named,
+    gaps: named.filter((each) => each.count > 0 && each.finding !== 'torn'),
     files,
     quarantined,
   };
 }
 
-async function quarantine(disk: Disk, end: JournalEnd): Promise<{ files: RecordFile[]; quarantined: string[] }> {
+async function quarantine(
+  disk: Disk,
+  end: JournalEnd,
+): Promise<{ files: RecordFile[]; quarantined: string[]; renamed: Map<string, string> }> {
   const renamed = new Map<string, string>();
   for (const name of new Set(end.suspect)) {
     const target = name.endsWith(QUARANTINED) ? name : `${name}${QUARANTINED}`;
@@ -178,7 +182,7 @@ async function quarantine(disk: Disk, end: JournalEnd): Promise<{ files: RecordF
     renamed.set(name, target);
   }
   const files = end.files.map((file) => ({ ...file, name: renamed.get(file.name) ?? file.name }));
-  return { files, quarantined: [...renamed.values()] };
+  return { files, quarantined: [...renamed.values()], renamed };
 }
 
 async function removeAll(disk: Disk, names: readonly string[]): Promise<void> {
