@@ -6,12 +6,14 @@ import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
 import { ManualClock } from '../../core/kernel/testing/manual-clock.ts';
 import { shownDigest } from '../../core/ledger/statement.ts';
+import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import { openPreview } from '../contract/approval-preview.ts';
 import type { PeopleMap } from '../contract/people-map.ts';
 import { signScriptAttestation } from '../contract/script-attestation.ts';
 import { ApprovalDesk, type DecideRequest } from './approval-desk.ts';
 import type { AskRequest, AskStatus } from './desk-port.ts';
-import { askRequest, cast, decisionBy, people, peopleOf, REQUIREMENT, shown } from './testing/cast.ts';
+import { shownText } from './shown.ts';
+import { askRequest, cast, decisionBy, member, people, peopleOf, REQUIREMENT, shown } from './testing/cast.ts';
 import { FakeRecorder } from './testing/fake-recorder.ts';
 
 const claimOf = (status: AskStatus, changes: Partial<AskRequest> = {}) => ({
@@ -270,6 +272,11 @@ describe('an ask is refused', () => {
       askRequest({ shown: shown({ approvals: [{ ...REQUIREMENT, quorum: 4 }] }) }),
       'approval_no_approver',
     ],
+    [
+      'when what would be shown is too large for a record',
+      askRequest({ shown: shown({ obligations: Array.from({ length: 30 }, () => 'x'.repeat(1000)) }) }),
+      'approval_body_too_large',
+    ],
     ['when nothing needs approval', askRequest({ shown: shown({ approvals: [] }) }), 'approval_no_approver'],
     [
       'when the preview is too large to be shown',
@@ -284,6 +291,27 @@ describe('an ask is refused', () => {
       deepEqual(desk.list(), []);
     });
   }
+});
+
+test('the largest ask and its claim fit into a record', async () => {
+  const many = Array.from({ length: LIMITS.approvalQuorumMax }, (_, i) => member(`owner-${i}`, ['owners']));
+  const { desk, clock, recorder } = await setUp(peopleOf([cast.ada, ...many]));
+  const wide = shown({ approvals: [{ ...REQUIREMENT, quorum: LIMITS.approvalQuorumMax }] });
+  const room = LIMITS.approvalShownBytesMax - shownText(wide).length;
+  const full = { ...wide, obligations: [...wide.obligations, ...pieces(room)] };
+  const { id } = await desk.ask(askRequest({ shown: full }));
+  for (const who of many) {
+    await desk.decide(
+      decisionBy(who, desk.get(id), clock.nowMs(), 'approve', 'x'.repeat(LIMITS.approvalReasonBytesMax)),
+    );
+  }
+  ok((await desk.claim({ id, opDigest: askRequest().opDigest, shown: full })) !== null);
+  const sizes = recorder.records.map(({ connection, approvals, note }) => {
+    const event = Event.fromPartial({ connection, approvals: [...approvals], ...(note === undefined ? {} : { note }) });
+    return Event.encode(event).finish().length;
+  });
+  equal(sizes.length, many.length + 2);
+  ok(Math.max(...sizes) > 16_384 && Math.max(...sizes) < LIMITS.metaBytesMax - 16_384, `${Math.max(...sizes)} bytes`);
 });
 
 describe('waiting', () => {
@@ -484,6 +512,11 @@ async function approved(desk: ApprovalDesk, clock: ManualClock): Promise<AskStat
   const { id } = await desk.ask(askRequest());
   await desk.decide(decisionBy(cast.bo, desk.get(id), clock.nowMs()));
   return desk.ask(askRequest());
+}
+
+/** Texts that together take about `room` bytes of canonical JSON. */
+function pieces(room: number): string[] {
+  return Array.from({ length: Math.floor(room / 1_003) }, () => 'x'.repeat(1_000));
 }
 
 function first(desk: ApprovalDesk) {

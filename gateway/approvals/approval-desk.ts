@@ -279,6 +279,9 @@ export class ApprovalDesk implements DeskClient {
       throw new GatewayError('approval_unavailable', 'too many approvals are pending');
     }
     const { shown, requester } = request;
+    if (Buffer.byteLength(shownText(shown)) > LIMITS.approvalShownBytesMax) {
+      throw new GatewayError('approval_body_too_large', 'what the approver would be shown is too large');
+    }
     const eligible = eligibleFor(this.#people, request);
     const generation = this.log.reducer.nextGeneration(request.opDigest);
     const id = approvalId(request.opDigest, generation);

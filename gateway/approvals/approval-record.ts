@@ -104,7 +104,8 @@ function noteOf(transition: Transition, ask: Ask | null, offset: number): Note {
       preview_hash: transition.previewHash,
       generation: String(transition.generation),
       uses: String(transition.uses),
-      sets: transition.sets.map((set) => `${set.code}: ${set.persons.join(' ')}`).join('; '),
+      // Names of groups, not of all their members: they are in the bundle of this record.
+      sets: transition.sets.map((set) => `${set.code}: ${set.approvers.join(' ')}`).join('; '),
       principal: requester.principal,
       person: requester.person ?? '',
       chain_persons: requester.chainPersons.join(' '),

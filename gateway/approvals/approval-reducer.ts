@@ -191,7 +191,8 @@ export class ApprovalReducer {
 
   #decided(ask: MutableAsk, decided: Decided): LostWhy | null {
     const { asked } = ask;
-    if (ask.state !== 'pending') {
+    // The bound keeps the record of a claim, which holds every decision, within the size of a record.
+    if (ask.state !== 'pending' || ask.decisions.length >= LIMITS.approvalDecisionsMax) {
       return 'closed';
     }
     if (decided.atMs >= asked.expiresMs) {

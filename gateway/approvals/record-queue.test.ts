@@ -34,12 +34,12 @@ describe('RecordQueue', () => {
     const first = queue.push(1, entry('approval.claimed'));
     const second = queue.push(2, entry('approval.expired'));
     await rejects(first, { code: 'disk_full' });
+    await rejects(second, { code: 'disk_full' });
     clock.advance(1_000);
     await settle();
     deepEqual([recorder.records.length, commits, queue.waiting], [0, [], 2]);
     recorder.failure = null;
     clock.advance(1_000);
-    await second;
     await settle();
     deepEqual(recorder.kinds, ['approval.claimed', 'approval.expired']);
     deepEqual(commits, [2, 3]);

@@ -105,7 +105,10 @@ export class RecordQueue {
         this.#entries.shift();
         entry.resolve(receipt);
       } catch (error) {
-        entry.reject(error);
+        // All who wait are told: none of the records behind this one can be written before it.
+        for (const waiting of this.#entries) {
+          waiting.reject(error);
+        }
         await new Promise<void>((resolve) => void this.#clock.after(RETRY_MS, resolve));
         continue;
       }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { canonicalJson, type JsonValue } from '../../core/kernel/canonical-json.ts';
+import { LIMITS } from '../../core/kernel/limits.ts';
 import type { ConnectionInfo, Operation } from '../contract/operation.ts';
 import { MASK_STRENGTHS, type MaskStrength, type Verdict } from '../contract/verdict.ts';
 import type { Shown } from './desk-port.ts';
@@ -14,7 +15,7 @@ export const shownSchema: z.ZodType<Shown> = z.strictObject({
   operation: z.strictObject({
     class: text,
     verb: text,
-    text: z.string().max(65_536),
+    text: z.string().max(LIMITS.approvalShownBytesMax),
     fingerprint: text,
     objects: texts,
     classes: texts,
@@ -25,7 +26,7 @@ export const shownSchema: z.ZodType<Shown> = z.strictObject({
       z.strictObject({
         code: text,
         approvers: texts,
-        quorum: z.int().min(1).max(64),
+        quorum: z.int().min(1).max(LIMITS.approvalQuorumMax),
         ttlS: z.int().min(1),
         scope: z.enum(['statement', 'fingerprint', 'session']),
         justify: z.boolean(),

@@ -49,10 +49,10 @@ const askedSchema = z.strictObject({
   sessionId: text,
   summary: text,
   reasons: texts,
-  shown: z.string().max(262_144),
+  shown: z.string().max(LIMITS.approvalShownBytesMax),
   shownDigest: hex32,
   previewHash: hex32,
-  quorum: z.int().min(1),
+  quorum: z.int().min(1).max(LIMITS.approvalQuorumMax),
   /** One decision must come from each set. `persons` are those who were eligible at asking, without the chain. */
   sets: z.array(z.strictObject({ code: text, approvers: texts, persons: texts })).min(1),
   keys: z.array(z.strictObject({ person: text, keyId: text, ed25519: hex32 })),
@@ -65,7 +65,7 @@ const decidedSchema = z.strictObject({
   decision: z.enum(['approve', 'deny']),
   person: text,
   keyId: text,
-  reason: text,
+  reason: z.string().max(LIMITS.approvalReasonBytesMax),
   decidedMs: timeMs,
   signature: base64,
 });
