@@ -235,7 +235,8 @@ export const ERROR_CODES = {
     reason: 'approval',
     http: 403,
     title: 'Nobody can approve for a requester who is not in the people map',
-    remedy: 'Add the requesting person to people.json of the policy bundle: else no approver can be shown to be another.',
+    remedy:
+      'Add the requesting person to people.json of the policy bundle: else no approver can be shown to be another.',
   },
   approval_no_approver: {
     ...deny,
