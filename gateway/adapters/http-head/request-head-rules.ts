@@ -66,66 +66,26 @@ export function checkRequestHead(
     return 'header_count';
   }
   let bytes = method.length + path.length + (query === '' ? 0 : query.length + 1) + REQUEST_LINE_REST_SIZE + 2;
-  let host = '';
-  let contentLength = '';
-  let hasContentLength = false;
-  let hasTransferEncoding = false;
-  let close = false;
-  let expectContinue = false;
+  const fields: FramingFields = { host: '', contentLength: -1, isChunked: false, close: false, expectContinue: false };
   for (const { name, value } of headers) {
     bytes += name.length + value.length + FIELD_REST_SIZE;
-    if (FIELD_VALUE_BAD.test(value)) {
-      return 'field_value';
-    }
-    switch (name) {
-      case 'host':
-        if (host !== '' || !isHost(value)) {
-          return 'host';
-        }
-        host = value;
-        break;
-      case 'content-length':
-        // Two equal ones are refused too: a proxy in front that folds them and one that does not disagree about us.
-        if (hasContentLength || !CONTENT_LENGTH.test(value)) {
-          return 'content_length';
-        }
-        hasContentLength = true;
-        contentLength = value;
-        break;
-      case 'transfer-encoding':
-        if (hasTransferEncoding || value.toLowerCase() !== 'chunked') {
-          return 'transfer_encoding';
-        }
-        hasTransferEncoding = true;
-        break;
-      case 'upgrade':
-        return 'upgrade';
-      case 'expect':
-        if (value.toLowerCase() !== '100-continue') {
-          return 'expectation';
-        }
-        expectContinue = true;
-        break;
-      case 'connection':
-        close ||= CLOSE_TOKEN.test(value);
-        break;
-      case '':
-        return 'field_name';
-      default:
-        break;
+    const refusal = FIELD_VALUE_BAD.test(value) ? 'field_value' : readField(fields, name, value);
+    if (refusal !== null) {
+      return refusal;
     }
   }
-  if (hasTransferEncoding && hasContentLength) {
+  const { isChunked, contentLength, close, expectContinue } = fields;
+  if (isChunked && contentLength !== -1) {
     return 'framing_conflict';
   }
-  if (host === '') {
+  if (fields.host === '') {
     return 'host';
   }
   if (bytes > limits.headerBytesMax) {
     return 'header_bytes';
   }
-  const length = hasTransferEncoding ? -1 : hasContentLength ? Number(contentLength) : 0;
-  return { host: host.toLowerCase(), contentLength: length, close, expectContinue };
+  const length = isChunked ? -1 : Math.max(contentLength, 0);
+  return { host: fields.host, contentLength: length, close, expectContinue };
 }
 
 /**
@@ -170,6 +130,54 @@ function checkRequestLine(method: string, path: string, query: string): Refusal 
     return 'target';
   }
   return path.length + query.length > LIMITS.httpTargetBytesMax ? 'target_too_long' : null;
+}
+
+interface FramingFields {
+  host: string;
+  /** -1 when there is none. */
+  contentLength: number;
+  isChunked: boolean;
+  close: boolean;
+  expectContinue: boolean;
+}
+
+function readField(fields: FramingFields, name: string, value: string): Refusal | null {
+  switch (name) {
+    case 'host':
+      if (fields.host !== '' || !isHost(value)) {
+        return 'host';
+      }
+      fields.host = value.toLowerCase();
+      return null;
+    case 'content-length':
+      // Two equal ones are refused too: a proxy in front that folds them and one that does not disagree about us.
+      if (fields.contentLength !== -1 || !CONTENT_LENGTH.test(value)) {
+        return 'content_length';
+      }
+      fields.contentLength = Number(value);
+      return null;
+    case 'transfer-encoding':
+      if (fields.isChunked || value.toLowerCase() !== 'chunked') {
+        return 'transfer_encoding';
+      }
+      fields.isChunked = true;
+      return null;
+    case 'upgrade':
+      return 'upgrade';
+    case 'expect':
+      if (value.toLowerCase() !== '100-continue') {
+        return 'expectation';
+      }
+      fields.expectContinue = true;
+      return null;
+    case 'connection':
+      fields.close ||= CLOSE_TOKEN.test(value);
+      return null;
+    case '':
+      return 'field_name';
+    default:
+      return null;
+  }
 }
 
 function isHost(value: string): boolean {

@@ -87,7 +87,7 @@ export class ResponseParser {
   push(source: Buffer, size: number, sink: ResponseSink): ParseResult {
     this.#hasBytes ||= size > 0;
     let offset = 0;
-    while (offset < size && this.#state > STATE_FAILED) {
+    while (offset < size && this.#state > STATE_DONE) {
       switch (this.#state) {
         case STATE_HEAD:
           offset = this.#readHead(source, offset, size, sink);

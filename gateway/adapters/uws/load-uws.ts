@@ -47,6 +47,7 @@ export function loadUws(options: LoadUwsOptions = {}): LoadedUws {
   }
   try {
     const uws = require(path) as UwsModule;
+    // oxlint-disable-next-line no-underscore-dangle -- the name is theirs
     uws._cfg('silent');
     return { kind: 'loaded', uws };
   } catch (error) {

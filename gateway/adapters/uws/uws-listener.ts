@@ -34,6 +34,9 @@ export function uwsHeaderBytes(headerBytesMax: number): number {
  * Limit: a field with an empty name hides the fields behind it from us. Balancers drop or refuse such a request.
  * Limit: it answers `Expect: 100-continue` itself, before the handler runs.
  * Limit: a request that arrives while the one before it is still open (pipelining) closes the connection.
+ * Limit: a request line that comes in more than one TCP segment is refused (505) by the build for Node 20; a longer target
+ *   than about 1,400 octets can be. Upstream repaired that in September 2024.
+ * Limit: `sharedPort` needs a port number: with port 0 every listener gets one of its own.
  * Limit: times are fixed: 10 s idle, 10 s without progress of a body in either direction; `idleTimeoutMs` is not used.
  */
 export function createUwsListen(uws: UwsModule): ListenHttp {

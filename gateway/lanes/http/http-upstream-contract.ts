@@ -157,7 +157,10 @@ function sendsRequests(create: Create): void {
     [{ ...GET, method: 'POST' }, 'content-length: 0\r\n\r\n'],
     [{ ...GET, method: 'DELETE' }, '\r\n\r\n'],
     [{ ...GET, method: 'POST', body: Buffer.from('abc') }, 'content-length: 3\r\n\r\nabc'],
-    [{ ...GET, method: 'POST', body: Buffer.alloc(300_000, 'x') }, `content-length: 300000\r\n\r\n${'x'.repeat(300_000)}`],
+    [
+      { ...GET, method: 'POST', body: Buffer.alloc(300_000, 'x') },
+      `content-length: 300000\r\n\r\n${'x'.repeat(300_000)}`,
+    ],
   ] as const;
   for (const [request, end] of framings) {
     test(`frames ${request.method} with ${request.body?.length ?? 'no'} octets of body`, () =>

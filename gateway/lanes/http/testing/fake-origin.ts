@@ -31,14 +31,17 @@ export class OriginConnection {
     return this.#received.reduce((sum, { length }) => sum + length, 0);
   }
 
-  /** Takes everything up to and with `end`. */
+  /** Takes everything up to and with `end`. In a big body `end` is looked for only where it may be the last there is. */
   async take(end: string): Promise<string> {
     for (;;) {
-      const { text } = this;
-      const at = text.indexOf(end);
-      if (at !== -1) {
-        this.#received = [Buffer.from(text.slice(at + end.length), 'latin1')];
-        return text.slice(0, at + end.length);
+      const last = Buffer.concat(this.#received.slice(-2)).toString('latin1');
+      if (this.size < 1_000_000 || last.endsWith(end.slice(-4))) {
+        const { text } = this;
+        const at = text.indexOf(end);
+        if (at !== -1) {
+          this.#received = [Buffer.from(text.slice(at + end.length), 'latin1')];
+          return text.slice(0, at + end.length);
+        }
       }
       if (this.#isClosed) {
         throw new Error(`the client closed before ${JSON.stringify(end)}`);

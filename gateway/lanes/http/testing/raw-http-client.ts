@@ -87,19 +87,14 @@ export class RawHttpClient {
   async readResponse(method = 'GET'): Promise<RawResponse> {
     for (;;) {
       const decoded = decodeResponse(this.bytes, method, this.#isClosed);
-      if (decoded !== null) {
+      if ('response' in decoded) {
         this.#received = [this.bytes.subarray(decoded.size)];
         return decoded.response;
       }
-      // Decoding starts over each time, so a big body is let in by doubling, or to its end.
-      const wanted = 2 * this.bytes.length;
+      // Decoding starts over each time: a big body is let in to its end first.
       do {
         await this.#next();
-      } while (
-        !this.#isClosed &&
-        this.#received.reduce((n, { length }) => n + length, 0) < wanted &&
-        !this.#seemsAtEnd()
-      );
+      } while (!this.#isClosed && !this.#mayHold(decoded));
     }
   }
 
@@ -107,9 +102,9 @@ export class RawHttpClient {
     this.socket.destroy();
   }
 
-  #seemsAtEnd(): boolean {
-    const [first = EMPTY, last = EMPTY] = [this.#received[0], this.#received.at(-1)];
-    return first.length < 65_536 || last.length < 65_536 || last.subarray(-5).equals(LAST_CHUNK);
+  #mayHold({ size, end }: Missing): boolean {
+    const received = this.#received.reduce((sum, { length }) => sum + length, 0);
+    return received >= size && Buffer.concat(this.#received.slice(-2)).toString('latin1').endsWith(end);
   }
 
   #next(): Promise<void> {
@@ -130,43 +125,48 @@ export class RawHttpClient {
   }
 }
 
-const EMPTY = Buffer.alloc(0);
-const LAST_CHUNK = Buffer.from('0\r\n\r\n');
-
 interface Decoded {
   readonly response: RawResponse;
   readonly size: number;
 }
 
-/** Null: more bytes are needed. */
-function decodeResponse(bytes: Buffer, method: string, isClosed: boolean): Decoded | null {
+/** What must be there before another try can do better: that many octets, with this at their end. */
+interface Missing {
+  readonly size: number;
+  readonly end: string;
+}
+
+function decodeResponse(bytes: Buffer, method: string, isClosed: boolean): Decoded | Missing {
   const headEnd = bytes.indexOf('\r\n\r\n');
   if (headEnd === -1) {
     const cut = { status: 0, headers: new Map<string, string>(), body: bytes, isComplete: false };
-    return isClosed ? { response: cut, size: bytes.length } : null;
+    return isClosed ? { response: cut, size: bytes.length } : { size: bytes.length + 1, end: '' };
   }
   const [line = '', ...fields] = bytes.toString('latin1', 0, headEnd).split('\r\n');
   const status = Number(/^HTTP\/1\.1 ([0-9]{3}) /.exec(line)?.[1] ?? 0);
   const headers = new Map(fields.map((f) => [f.slice(0, f.indexOf(':')).toLowerCase(), f.slice(f.indexOf(':') + 2)]));
   const rest = bytes.subarray(headEnd + 4);
-  const bodyless = method === 'HEAD' || status < 200 || status === 204 || status === 304;
+  const isChunked = headers.get('transfer-encoding') === 'chunked';
   const length = headers.get('content-length');
-  let body: Buffer | null;
-  let bodySize: number;
-  if (bodyless) {
-    [body, bodySize] = [Buffer.alloc(0), 0];
-  } else if (headers.get('transfer-encoding') === 'chunked') {
+  let body: Buffer | null = null;
+  let bodySize = 0;
+  if (method === 'HEAD' || status < 200 || status === 204 || status === 304) {
+    body = Buffer.alloc(0);
+  } else if (isChunked) {
     [body, bodySize] = decodeChunked(rest);
   } else if (length !== undefined) {
     bodySize = Number(length);
     body = rest.length >= bodySize ? rest.subarray(0, bodySize) : null;
-  } else {
-    [body, bodySize] = isClosed ? [rest, rest.length] : [null, 0];
+  } else if (isClosed) {
+    [body, bodySize] = [rest, rest.length];
   }
   if (body !== null) {
     return { response: { status, headers, body, isComplete: true }, size: headEnd + 4 + bodySize };
   }
-  return isClosed ? { response: { status, headers, body: rest, isComplete: false }, size: bytes.length } : null;
+  if (isClosed) {
+    return { response: { status, headers, body: rest, isComplete: false }, size: bytes.length };
+  }
+  return { size: Math.max(bytes.length + 1, headEnd + 4 + bodySize), end: isChunked ? '0\r\n\r\n' : '' };
 }
 
 function decodeChunked(bytes: Buffer): [Buffer | null, number] {
