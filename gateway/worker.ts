@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { assert, defined } from '../core/kernel/assert.ts';
 import { SystemClock } from '../core/kernel/clock.ts';
 import { LIMITS } from '../core/kernel/limits.ts';
+import { NodeDisk } from '../core/runtime/node-disk.ts';
 import { MetricPage } from '../core/runtime/metrics/metric-page.ts';
 import type { AskStatus, ClaimGrant, ScriptReview } from './approvals/desk-port.ts';
 import { GatewayWorker } from './threads/gateway-worker.ts';
@@ -42,6 +43,7 @@ const host: WorkerHost = {
 worker = await GatewayWorker.open({
   plan,
   host,
+  disk: await NodeDisk.open(plan.journalDirectory),
   clock,
   metrics,
   warn: (event, detail) => rpc.notify('warn', { event, detail }),

@@ -202,7 +202,7 @@ const ALGORITHM_OF_KEY: Readonly<Record<string, BundleKey['algorithm']>> = {
   rsa: 'RS256',
 };
 
-/** A public key is named by its file, without `.pem`: that is the `keyid` of the signature. */
+/** A key id is the name of its file without `.pub.pem`, with `-` for each dot: `development.INSECURE.pub.pem` holds `development-INSECURE`. */
 function bundleKeys(config: Config): Promise<BundleKey[]> {
   return Promise.all(
     config.policy.publicKeys.map(async (path) => {
@@ -212,7 +212,13 @@ function bundleKeys(config: Config): Promise<BundleKey[]> {
       if (algorithm === undefined) {
         throw new GatewayError('config_invalid', `${basename(path)} is not an Ed25519, P-256 or RSA key`);
       }
-      return { keyId: basename(path).replace(/(\.pub)?\.pem$/, ''), algorithm, publicKey };
+      return {
+        keyId: basename(path)
+          .replace(/(\.pub)?\.pem$/, '')
+          .replaceAll('.', '-'),
+        algorithm,
+        publicKey,
+      };
     }),
   );
 }

@@ -4,7 +4,7 @@ import { LIMITS } from '../../core/kernel/limits.ts';
 import { DataKeyPool } from '../../core/runtime/envelope/key-pool.ts';
 import { UnitSealer } from '../../core/runtime/envelope/unit-sealer.ts';
 import type { MetricPage } from '../../core/runtime/metrics/metric-page.ts';
-import { NodeDisk } from '../../core/runtime/node-disk.ts';
+import type { Disk } from '../../core/runtime/disk.ts';
 import { JournalWriter } from '../../core/runtime/writer/journal-writer.ts';
 import { ERROR_CODES, type ErrorCode } from '../../core/kernel/errors.ts';
 import { JwksFile } from '../adapters/jwks/jwks-file.ts';
@@ -37,6 +37,8 @@ const HOUSEKEEPING_MS = 1_000;
 export interface GatewayWorkerOptions {
   readonly plan: WorkerPlan;
   readonly host: WorkerHost;
+  /** Where the journal lies: a directory of its own file system, or a fault disk. */
+  readonly disk: Disk;
   readonly clock: Clock;
   readonly metrics: MetricPage;
   /** Something that an operator should see. Fixed words only. */
@@ -178,25 +180,23 @@ export class GatewayWorker {
 }
 
 function openWriter(options: GatewayWorkerOptions): Promise<JournalWriter> {
-  const { plan, host, clock, warn } = options;
-  return NodeDisk.open(plan.journalDirectory).then((disk) =>
-    JournalWriter.open({
-      disk,
-      clock,
-      role: 'worker',
-      epoch: {
-        node: plan.node,
-        configDigest: Buffer.from(plan.configDigest, 'hex'),
-        binaryDigest: Buffer.from(plan.binaryDigest, 'hex'),
-        bundleDigest: Buffer.from(plan.bundle.engine.digest),
-      },
-      certify: (publicKey, writerId, role, createdNs) => host.certify({ publicKey, writerId, role, createdNs }),
-      batches: { publish: (batch, writerId, first, count) => host.publishBatch(batch, writerId, first, count) },
-      heads: { publish: (head, writerId) => host.publishHead(head, writerId) },
-      onFailure: (failure) => warn('the recorder takes no records', failure.code),
-      onRecovered: () => warn('the recorder takes records again', ''),
-    }),
-  );
+  const { plan, host, disk, clock, warn } = options;
+  return JournalWriter.open({
+    disk,
+    clock,
+    role: 'worker',
+    epoch: {
+      node: plan.node,
+      configDigest: Buffer.from(plan.configDigest, 'hex'),
+      binaryDigest: Buffer.from(plan.binaryDigest, 'hex'),
+      bundleDigest: Buffer.from(plan.bundle.engine.digest),
+    },
+    certify: (publicKey, writerId, role, createdNs) => host.certify({ publicKey, writerId, role, createdNs }),
+    batches: { publish: (batch, writerId, first, count) => host.publishBatch(batch, writerId, first, count) },
+    heads: { publish: (head, writerId) => host.publishHead(head, writerId) },
+    onFailure: (failure) => warn('the recorder takes no records', failure.code),
+    onRecovered: () => warn('the recorder takes records again', ''),
+  });
 }
 
 async function composeRooms(
