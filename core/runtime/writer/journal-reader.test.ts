@@ -138,6 +138,30 @@ describe('readJournal', () => {
     }
   });
 
+  test('takes nothing of a group that was cut, whichever of its sectors are missing', async () => {
+    for (let missing = 0; missing < 8; missing++) {
+      const disk = new FaultDisk();
+      const writer = await openWriter(disk);
+      const random = new SeededRandom(missing);
+      for (let i = 0; i < 4; i++) {
+        writer.append(record(random.bytes(600)));
+      }
+      await durable(writer, 4);
+      const { records } = await read(disk, writer.writerId);
+      equal(records.length, 5);
+      const { file, offset } = (records[1] as JournalRecord).location;
+      const sector = Math.floor(offset / 512) + missing;
+      disk.corrupt(file, (bytes) => bytes.fill(0, Math.max(offset, sector * 512), (sector + 1) * 512));
+      const torn = await read(disk, writer.writerId);
+      equal(torn.records.length, 1, `sector ${missing} of the group`);
+      deepEqual(
+        torn.findings.map(({ finding, index }) => ({ finding, index })),
+        [{ finding: 'torn', index: 1 }],
+      );
+      equal(torn.end.size, 1);
+    }
+  });
+
   test('finds a changed segment header, a removed segment, and bytes behind the end', async () => {
     const { disk, writer } = await journal(true);
     const { end } = await read(disk, writer.writerId);
