@@ -82,6 +82,7 @@ export async function gatewayFromConfig(
     logKey: decodeVerifierKey(options.logKey),
     witnessKeys: options.witnessKeys.map(decodeVerifierKey),
     approvalTtlMs: config.approvals.ttlMs,
+    approvalsStaleMaxMs: config.approvals.staleMaxMs,
     registrationRequired: config.registration.require,
     relaxingSwitches: loaded.relaxing.map((one) => one.path),
     onFatal: (reason) => {

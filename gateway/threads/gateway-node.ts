@@ -51,6 +51,7 @@ export interface GatewayNodeOptions {
   readonly logKey: VerifierKey;
   readonly witnessKeys: readonly VerifierKey[];
   readonly approvalTtlMs: number;
+  readonly approvalsStaleMaxMs: number;
   readonly registrationRequired: boolean;
   readonly relaxingSwitches: readonly string[];
   /** A worker died or hangs: the process must end, the launcher starts it again. */
@@ -157,7 +158,15 @@ export class GatewayNode {
       configDigest: Buffer.from(plan.configDigest, 'hex'),
       bundleDigest: Buffer.from(plan.bundle.engine.digest),
     });
-    const desk = new ApprovalDesk({ node: plan.node, bus, clock, recorder, people, ttlMs: options.approvalTtlMs });
+    const desk = new ApprovalDesk({
+      node: plan.node,
+      bus,
+      clock,
+      recorder,
+      people,
+      ttlMs: options.approvalTtlMs,
+      staleMaxMs: options.approvalsStaleMaxMs,
+    });
     await desk.start();
     const workers = await openWorkers(options, pages.memory, desk);
     const checkpoints = new CheckpointFollower(bus, clock, options.logKey, options.witnessKeys, () =>
@@ -167,6 +176,8 @@ export class GatewayNode {
     await node.#register();
     await node.#activate(recorder);
     await node.#publishRecovered(disk);
+    // Readiness waits until the end offset that was seen at the start is applied: an old grant is not asked for again.
+    await desk.log.caughtUp;
     await node.#listen();
     node.#heartbeat.start();
     return node;
