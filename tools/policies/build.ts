@@ -1,6 +1,6 @@
 /**
  * Builds the default bundle: `node dist/tools/policies/build.js`. Needs OPA (`node tools/setup/opa.mjs`).
- * Writes policies/dist/default.tar.gz and policies/dist/sources.sha256.
+ * Writes policies/dist/default.tar.gz, policies/dist/sources.sha256 and the module of the engine's own tests.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { packageRoot } from '../../core/runtime/package-root.ts';
 import { buildBundle, checkPolicies, digestOf } from './build-bundle.ts';
 import { DEVELOPMENT_KEY_ID, developmentKeyFile } from './development-key.ts';
+import { compileOddPolicies } from './odd-policies.ts';
 import { sourcesDigest } from './policy-sources.ts';
 
 const root = packageRoot(import.meta.url);
@@ -24,4 +25,6 @@ writeFileSync(
   join(policiesFolder, 'dist', 'sources.sha256'),
   sourcesDigest(policiesFolder, join(root, 'tools', 'opa')),
 );
+const odd = join(root, 'gateway', 'policy', 'testing', 'odd');
+writeFileSync(join(odd, 'odd.wasm'), compileOddPolicies(opa, odd));
 process.stdout.write(`${tests} tests, ${coverage} % covered, ${bundle.length} bytes, sha256 ${digestOf(bundle)}\n`);

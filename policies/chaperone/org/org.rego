@@ -6,8 +6,7 @@ package chaperone.org
 
 # Writes to production wait until every in-sync replica has the record: a lost disk must not lose who changed a patient.
 output := {"effect": "abstain", "masks": data.masks, "evidence": "replicated"} if {
-	input.operation.class == "write"
-	input.connection.env == "production"
+	data.replicated[input.connection.env][input.operation.class]
 }
 
 else := {"effect": "abstain", "masks": data.masks}
