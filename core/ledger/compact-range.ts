@@ -1,5 +1,5 @@
 import { assert } from '../kernel/assert.ts';
-import { EMPTY_ROOT, HASH_SIZE, nodeHash, nodeHashInto } from './hash.ts';
+import { EMPTY_ROOT, HASH_SIZE, nodeHash, nodePairHashInto } from './hash.ts';
 
 /** Ones in a safe integer, and a place for the leaf that is being appended. */
 const LEVELS_MAX = 54;
@@ -48,7 +48,7 @@ export class CompactRange {
     // A one at the end of the size is a subtree as large as the one in hand: the two become one of twice the size.
     for (let rest = this.#size; rest % 2 === 1; rest = (rest - 1) / 2) {
       const left = (count - 1) * HASH_SIZE;
-      nodeHashInto(stack, left, stack, count * HASH_SIZE, stack, left);
+      nodePairHashInto(stack, left, stack, left);
       count--;
     }
     this.#count = count + 1;

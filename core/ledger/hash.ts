@@ -64,17 +64,12 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   return Buffer.from(hash('sha256', nodeInput, 'binary'), 'latin1');
 }
 
-/** `nodeHash` of hashes that lie in buffers, written to `target` at `targetOffset`. Allocates nothing but a string. */
-export function nodeHashInto(
-  left: Buffer,
-  leftOffset: number,
-  right: Buffer,
-  rightOffset: number,
-  target: Buffer,
-  targetOffset: number,
-): void {
-  left.copy(nodeInput, 1, leftOffset, leftOffset + HASH_SIZE);
-  right.copy(nodeInput, 1 + HASH_SIZE, rightOffset, rightOffset + HASH_SIZE);
+/**
+ * Node hash of the two hashes that lie side by side at `offset` of `source`, written to `target` at `targetOffset`. Hot
+ * path of trees: allocates nothing but a string. `target` may be `source`.
+ */
+export function nodePairHashInto(source: Buffer, offset: number, target: Buffer, targetOffset: number): void {
+  source.copy(nodeInput, 1, offset, offset + 2 * HASH_SIZE);
   target.write(hash('sha256', nodeInput, 'binary'), targetOffset, HASH_SIZE, 'latin1');
 }
 

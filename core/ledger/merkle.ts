@@ -1,5 +1,5 @@
 import { assert } from '../kernel/assert.ts';
-import { EMPTY_ROOT, HASH_SIZE, nodeHash, nodeHashInto } from './hash.ts';
+import { EMPTY_ROOT, HASH_SIZE, nodeHash, nodePairHashInto } from './hash.ts';
 import { consistencyProof, inclusionProof, isSubtree, rangeRoot } from './proof-nodes.ts';
 
 const CAPACITY_FIRST = 64;
@@ -31,7 +31,7 @@ export class MerkleTree {
       }
       const parents = this.#reserve(level + 1);
       const left = (children.count - 2) * HASH_SIZE;
-      nodeHashInto(children.bytes, left, children.bytes, left + HASH_SIZE, parents.bytes, parents.count * HASH_SIZE);
+      nodePairHashInto(children.bytes, left, parents.bytes, parents.count * HASH_SIZE);
       parents.count++;
     }
   }

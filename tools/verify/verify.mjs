@@ -775,9 +775,11 @@ function readClusterLog(dir, options, report) {
     const width = Math.min(256, checkpoint.size - index * 256);
     const bundle = readTile(dir, 'entries', index, width);
     if (bundle === undefined) {
-      report('MISSING', `entry bundle ${tileName('entries', index, width)} of the cluster log is not there`, {});
-      leaves.push(...Array.from({ length: width }, () => null));
-      continue;
+      // A size is only a claim: one finding, and an end, however large it is.
+      const what = `the cluster log ends at ${index * 256}, its checkpoint says ${checkpoint.size}`;
+      report('MISSING', what, { tile: tileName('entries', index, width) });
+      log.size = index * 256;
+      break;
     }
     try {
       for (const [i, entry] of decodeBundle(bundle.bytes, bundle.width).slice(0, width).entries()) {
@@ -791,6 +793,7 @@ function readClusterLog(dir, options, report) {
       while (leaves.length < index * 256 + width) leaves.push(null);
     }
   }
+  if (log.size < checkpoint.size) return log;
   checkTiles(dir, checkpoint.size, leaves, (verdict, what, where) => report(verdict, `cluster log: ${what}`, where));
   if (!leaves.includes(null) && !rootOf(leaves).equals(checkpoint.root)) {
     report('ALTERED', 'the entries of the cluster log do not give the root of its checkpoint', { file: path });
@@ -1004,7 +1007,10 @@ function walkWriter(state, context) {
   }
   const fileHead = readHeadFile(state, context);
   for (const entry of state.batches) walkBatch(state, entry, context);
-  if (fileHead !== null) checkWriterTiles(state, fileHead, join(context.dir, 'writers', state.id));
+  // A size is only a claim: tiles are looked for where there is about as much of the log as it says.
+  if (fileHead !== null && fileHead.size <= 2 * state.records + 512) {
+    checkWriterTiles(state, fileHead, join(context.dir, 'writers', state.id));
+  }
   for (const { head, where } of state.heads) checkSigner(state, head, where, context);
   const registered = context.cluster?.epochs.get(state.id);
   const { clusterIndex } = registered ?? {};
@@ -1207,10 +1213,18 @@ function checkSigner(state, head, where, context) {
   }
   const signer = head.signerWriterId.toString('hex');
   const key = context.keys.get(signer);
+  const twin = state.heads.some(
+    (other) => other.head.size === head.size && context.keys.has(other.head.signerWriterId.toString('hex')),
+  );
+  if (key === undefined && twin) {
+    state.report('ALTERED', `the head of size ${head.size} names a signer that nobody knows`, where);
+    return;
+  }
   if (key === undefined) {
     state.report('MISSING', `the control writer ${signer} that recovered this log is not in the archive`, where);
   } else if (!headSigned(head, key)) {
     state.report('ALTERED', `the head of size ${head.size} is not signed by the control writer ${signer}`, where);
+    return;
   }
   if (state.recovered === null || head.size > state.recovered.size) {
     state.recovered = { size: head.size, root: head.root, signer };

@@ -286,6 +286,18 @@ describe('verify.mjs archive on damage', () => {
     equal(writerOf(report, told.worker).verdict, 'PRESENT');
   });
 
+  test('a size that is only claimed costs nothing', () => {
+    const folder = join('writers', whole.worker.writerId.toString('hex'));
+    equal(flip(whole, join(folder, 'head'), 22).status, 7);
+    const copy = mkdtempSync(join(scratch, 'cluster-'));
+    cpSync(whole.clusterLog, copy, { recursive: true });
+    const note = readFileSync(join(copy, 'checkpoint'), 'utf8');
+    writeFileSync(join(copy, 'checkpoint'), note.replace(/\n10\n/, '\n9007199254740991\n'));
+    const { status, report } = verify({ ...whole, clusterLog: copy });
+    equal(status, 7);
+    ok(report.findings.length < 5);
+  });
+
   test('an object whose index or footer is destroyed still gives its batches', () => {
     const [first] = objectsOf(whole);
     const size = statSync(join(whole.archive, first!)).size;
