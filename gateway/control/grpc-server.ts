@@ -6,12 +6,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { ERROR_CODES, GatewayError, type ErrorReason } from '../../core/kernel/errors.ts';
-import {
-  type AuthenticatedCall,
-  authorize,
-  isRefusal,
-  serverCredentials,
-} from '../../core/runtime/mtls/grpc-credentials.ts';
+import { authorize, isRefusal, serverCredentials } from '../../core/runtime/mtls/grpc-credentials.ts';
 import type { NodeIdentity, NodeRole } from '../../core/runtime/mtls/node-certificate.ts';
 import type { TlsIdentity } from '../../core/runtime/mtls/tls-files.ts';
 
@@ -70,7 +65,7 @@ export function guarded<Request, Response>(
   handler: (request: Request, caller: NodeIdentity) => Promise<Response> | Response,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    const caller = authorize(call as unknown as AuthenticatedCall, cluster, roles);
+    const caller = authorize(call, cluster, roles);
     if (isRefusal(caller)) {
       callback(caller);
       return;

@@ -79,7 +79,6 @@ export class ResponseRelease implements Holder {
   #pendingOriginals = 0;
   /** Position of the first pending byte in the masked body. */
   #pendingOffset = 0;
-  #upstreamBytes = 0;
   #heldBytes = 0;
   #inFlight = 0;
   #part = 0;
@@ -105,7 +104,6 @@ export class ResponseRelease implements Holder {
     if (this.#done || this.#finished) {
       return;
     }
-    this.#upstreamBytes += chunk.length;
     const { masker } = this.#o;
     if (masker === null) {
       this.fail(new GatewayError('upstream_malformed', 'a body where none may be'));

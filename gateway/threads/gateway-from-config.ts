@@ -182,7 +182,7 @@ function connectionPlan(connection: ConnectionConfig): HttpConnectionPlan {
           ...connection,
           match: { ...connection.match },
           upstream: { ...upstream, credential: credential === undefined ? null : credential.reference },
-        } as never),
+        }),
       )
       .digest('hex'),
     host: connection.match.host ?? null,

@@ -1,22 +1,16 @@
-import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import type { Bus, BusMessage, Tail } from '../../core/bus/bus.ts';
 import { TOPICS } from '../../core/bus/topics.ts';
-import { asBuffer } from '../../core/kernel/bytes.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
 import { ACK_TYPES, decodeAck } from '../../core/ledger/ack.ts';
 import { CLUSTER_LEAF_TYPES, encodeHeadsValue } from '../../core/ledger/cluster-leaf.ts';
-import { signEpoch, type WriterRoleNumber } from '../../core/ledger/epoch.ts';
 import type { VerifierKey } from '../../core/ledger/verifier-key.ts';
 import type { KeyStore } from '../../core/runtime/key-store.ts';
 import type { Log } from '../../core/runtime/log/log.ts';
 import { MetricPage, metricMemoryBytes } from '../../core/runtime/metrics/metric-page.ts';
 import type { TlsIdentity } from '../../core/runtime/mtls/tls-files.ts';
 import { NodeDisk } from '../../core/runtime/node-disk.ts';
-import type { BatchSink } from '../../core/runtime/writer/publisher.ts';
-import type { HeadSink } from '../../core/runtime/writer/head-publisher.ts';
 import { JournalWriter } from '../../core/runtime/writer/journal-writer.ts';
 import {
   gapRecords,
@@ -27,13 +21,13 @@ import {
 } from '../../core/runtime/writer/recovery.ts';
 import type { WorkerStatus } from '../../proto/gen/chaperone/control/v1/node.ts';
 import { ApprovalDesk } from '../approvals/approval-desk.ts';
-import type { AskRequest, ClaimRequest } from '../approvals/desk-port.ts';
 import { PeopleMap } from '../contract/people-map.ts';
+import { batchSink, headSink } from './bus-sinks.ts';
 import { ControlRecorder } from './control-recorder.ts';
 import { HeartbeatMonitor } from './heartbeat.ts';
 import { CheckpointFollower } from './registration.ts';
-import { bufferOf, ThreadRpc } from './thread-rpc.ts';
 import type { WorkerPlan } from './worker-plan.ts';
+import { certifier, openWorkers, type WorkerThread } from './worker-threads.ts';
 
 type SharedPlan = Omit<WorkerPlan, 'index' | 'metrics' | 'reviews'>;
 
@@ -58,18 +52,9 @@ export interface GatewayNodeOptions {
   readonly onFatal: (reason: string) => void;
 }
 
-interface NodeParts extends GatewayNodeOptions {
+export interface NodeParts extends GatewayNodeOptions {
   /** The newest head of each writer, encoded. */
   readonly heads: Map<string, Buffer>;
-}
-
-interface WorkerThread {
-  readonly index: number;
-  readonly thread: Worker;
-  readonly rpc: ThreadRpc;
-  writerId: string;
-  opening: Buffer;
-  ended: boolean;
 }
 
 /** Exit of the registration wait: serve anyway, but say so. */
@@ -401,32 +386,6 @@ export class GatewayNode {
   }
 }
 
-function batchSink(bus: Bus): BatchSink {
-  return {
-    publish: async (batch, writerId) => {
-      await bus.publish(TOPICS.batches.name, writerId, [batch], { acks: 'all' });
-    },
-  };
-}
-
-function headSink(bus: Bus, heads: Map<string, Buffer>): HeadSink {
-  return {
-    publish: async (head, writerId) => {
-      heads.set(writerId.toString('hex'), head);
-      const value = encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.head, body: head });
-      await bus.publish(TOPICS.heads.name, writerId, [value], { acks: 'all' });
-    },
-  };
-}
-
-function certifier(
-  options: NodeParts,
-): (publicKey: Buffer, writerId: Buffer, role: WriterRoleNumber, createdNs: bigint) => Buffer {
-  const { tls } = options;
-  return (publicKey, writerId, role, createdNs) =>
-    signEpoch({ writerId, publicKey, role, createdNs, nodeCertificate: tls.certificateDer }, tls.privateKey);
-}
-
 function openControlWriter(options: NodeParts, disk: NodeDisk, recovered: RecoveredJournal[]): Promise<JournalWriter> {
   const { plan, clock, bus, log } = options;
   return JournalWriter.open({
@@ -450,93 +409,4 @@ function openControlWriter(options: NodeParts, disk: NodeDisk, recovered: Recove
 function makePages(workers: number): { memory: SharedArrayBuffer; pages: MetricPage[] } {
   const memory = new SharedArrayBuffer(metricMemoryBytes(workers + 1));
   return { memory, pages: Array.from({ length: workers + 1 }, (_, i) => new MetricPage(memory, i)) };
-}
-
-async function openWorkers(options: NodeParts, memory: SharedArrayBuffer, desk: ApprovalDesk): Promise<WorkerThread[]> {
-  const { plan } = options;
-  const workers: WorkerThread[] = [];
-  const reviews = desk.reviews((review) => {
-    for (const worker of workers) {
-      worker.rpc.notify('reviewed', review);
-    }
-  });
-  const opening = Array.from({ length: plan.workers }, (_, index) =>
-    openWorker(options, { ...plan, index, metrics: memory, reviews }, desk, workers),
-  );
-  await Promise.all(opening);
-  return workers.sort((a, b) => a.index - b.index);
-}
-
-function openWorker(options: NodeParts, plan: WorkerPlan, desk: ApprovalDesk, workers: WorkerThread[]): Promise<void> {
-  const { log, bus, keyStore, onFatal, workerModule } = options;
-  const certify = certifier(options);
-  const batches = batchSink(bus);
-  const heads = headSink(bus, options.heads);
-  const thread = new Worker(workerModule, { workerData: plan, name: `worker-${plan.index}` });
-  return new Promise((resolve, reject) => {
-    const worker: WorkerThread = {
-      index: plan.index,
-      thread,
-      writerId: '',
-      opening: Buffer.alloc(0),
-      ended: false,
-      rpc: new ThreadRpc(thread, {
-        opened: ({ writerId, opening }: { writerId: Uint8Array; opening: Uint8Array }) => {
-          worker.writerId = bufferOf(writerId).toString('hex');
-          worker.opening = bufferOf(opening);
-          resolve();
-        },
-        warn: ({ event, detail }: { event: string; detail: string }) => log.warn(event, { worker: plan.index, detail }),
-        certify: (request: {
-          publicKey: Uint8Array;
-          writerId: Uint8Array;
-          role: WriterRoleNumber;
-          createdNs: bigint;
-        }) => certify(bufferOf(request.publicKey), bufferOf(request.writerId), request.role, request.createdNs),
-        publishBatch: ({
-          batch,
-          writerId,
-          first,
-          count,
-        }: {
-          batch: Uint8Array;
-          writerId: Uint8Array;
-          first: number;
-          count: number;
-        }) => batches.publish(bufferOf(batch), bufferOf(writerId), first, count),
-        publishHead: ({ head, writerId }: { head: Uint8Array; writerId: Uint8Array }) =>
-          heads.publish(bufferOf(head), bufferOf(writerId)),
-        putKeys: ({ wrapped }: { wrapped: Uint8Array[] }) => keyStore.putKeys(wrapped.map(asBuffer)),
-        wrappingKeys: () => keyStore.wrappingKeys(plan.tenant),
-        ask: (request: AskRequest) => desk.ask(request),
-        wait: ({ id, holdMs }: { id: string; holdMs: number }) => desk.wait(id, holdMs),
-        claim: (request: ClaimRequest) => desk.claim(request),
-      }),
-    };
-    workers.push(worker);
-    thread.once('error', (error) => {
-      log.error('a worker failed', {
-        worker: plan.index,
-        error: error.name,
-        detail: error instanceof GatewayError ? error.message : error.name,
-      });
-      reject(
-        error instanceof GatewayError
-          ? error
-          : new GatewayError('internal', `worker ${plan.index} failed to start`, { cause: error }),
-      );
-      onFatal(`worker ${plan.index} failed`);
-    });
-    thread.once('exit', (code) => {
-      if (!worker.ended) {
-        reject(new GatewayError('internal', `worker ${plan.index} ended with ${code}`));
-        onFatal(`worker ${plan.index} ended`);
-      }
-    });
-  });
-}
-
-/** The compiled worker beside the compiled main. */
-export function workerModulePath(root: string): string {
-  return join(root, 'gateway', 'worker.js');
 }

@@ -81,7 +81,10 @@ export class GatewayWorker {
   static async open(options: GatewayWorkerOptions): Promise<GatewayWorker> {
     const { plan, host, clock } = options;
     const writer = await openWriter(options);
-    const store = { putKeys: host.putKeys, wrappingKeys: () => host.wrappingKeys() };
+    const store = {
+      putKeys: (wrapped: readonly Buffer[]) => host.putKeys(wrapped),
+      wrappingKeys: () => host.wrappingKeys(),
+    };
     const pool = (keyClass: 1 | 2): DataKeyPool =>
       new DataKeyPool({ store, clock, keyClass, tenant: plan.tenant, writerId: writer.writerId });
     const pools = [pool(1), pool(2)] as const;
