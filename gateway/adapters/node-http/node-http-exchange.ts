@@ -75,7 +75,7 @@ export class NodeHttpExchange implements HttpExchange {
       }
     });
     this.#request.on('end', () => {
-      if (!this.#aborted) {
+      if (this.#isOpen) {
         sink.onEnd();
       }
     });
@@ -150,6 +150,8 @@ export class NodeHttpExchange implements HttpExchange {
     }
     this.#flushHead();
     this.#isOpen = false;
+    // What is left of the body is read and dropped: the next request is behind it.
+    this.#request.resume();
     this.#response.end(this.#bodyless || chunk.length === 0 ? undefined : Buffer.from(chunk));
   }
 

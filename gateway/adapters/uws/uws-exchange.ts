@@ -39,6 +39,7 @@ export class UwsExchange implements HttpExchange {
   #length = LENGTH_NONE;
   #bodyless = false;
   #handed = 0;
+  #isPaused = false;
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #listensWritable = false;
@@ -70,6 +71,11 @@ export class UwsExchange implements HttpExchange {
     return this.#response === null ? '' : Buffer.from(this.#response.getRemoteAddressAsText()).toString('latin1');
   }
 
+  /** Neither answered nor cut. */
+  get isOpen(): boolean {
+    return this.#response !== null;
+  }
+
   get aborted(): boolean {
     return this.#aborted;
   }
@@ -81,7 +87,7 @@ export class UwsExchange implements HttpExchange {
   readBody(sink: RequestBodySink): void {
     if (this.head.contentLength === 0) {
       queueMicrotask(() => {
-        if (!this.#aborted) {
+        if (this.isOpen) {
           sink.onEnd();
         }
       });
@@ -89,12 +95,15 @@ export class UwsExchange implements HttpExchange {
     }
     assert(this.#parsing, 'readBody is called inside onRequest');
     this.#response?.onData((bytes, isLast) => {
+      if (this.#response === null) {
+        return; // Answered or cut: the native side goes on to read what is left of the body.
+      }
       this.#parsing = true;
       // The native side detaches `bytes` when this returns.
       if (bytes.byteLength > 0) {
         sink.onData(Buffer.from(bytes));
       }
-      if (isLast && !this.#aborted) {
+      if (isLast && this.isOpen) {
         sink.onEnd();
       }
       this.#parsing = false;
@@ -102,11 +111,15 @@ export class UwsExchange implements HttpExchange {
   }
 
   pauseBody(): void {
+    this.#isPaused = true;
     this.#response?.pause();
   }
 
   resumeBody(): void {
-    this.#response?.resume();
+    if (this.#isPaused) {
+      this.#isPaused = false;
+      this.#response?.resume();
+    }
   }
 
   onAbort(callback: () => void): void {
@@ -163,6 +176,8 @@ export class UwsExchange implements HttpExchange {
       this.#defer(() => this.end(copy));
       return;
     }
+    // The rest of the body is dropped by the parser, which must be reading for that, and for the next request.
+    this.resumeBody();
     if (this.#block !== null && this.#queuedBytes === 0) {
       this.#endAtOnce(chunk);
       return;

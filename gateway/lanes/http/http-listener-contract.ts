@@ -232,6 +232,33 @@ function readsBodies(context: Context): void {
       equal((await client.readResponse()).body.toString(), 'b');
     }));
 
+  test('answers while the body is paused and unread, drops the rest, and reads the next request', () => {
+    let told = 0;
+    return withListener(
+      context,
+      async (fixture) => {
+        const client = await fixture.connect();
+        client.send(`POST /a HTTP/1.1\r\n${HOST}Content-Length: ${BIG_BYTES}\r\n\r\n`);
+        (await fixture.next()).respond(403, [], Buffer.from('no'));
+        equal((await client.readResponse()).status, 403);
+        const before = told;
+        client.send(Buffer.alloc(BIG_BYTES));
+        client.send(`GET /b HTTP/1.1\r\n${HOST}\r\n`);
+        const second = await fixture.next();
+        equal(second.head.path, '/b');
+        second.respond(200, [], Buffer.from('b'));
+        equal((await client.readResponse()).body.toString(), 'b');
+        equal(told, before, 'nothing is told after the answer');
+      },
+      (exchange) => {
+        if (exchange.head.path === '/a') {
+          exchange.readBody({ onData: () => told++, onEnd: () => told++ });
+          exchange.pauseBody();
+        }
+      },
+    );
+  });
+
   test('tells the end of a body that is not there, if asked', () =>
     withListener(
       context,
