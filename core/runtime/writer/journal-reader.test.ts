@@ -162,6 +162,26 @@ describe('readJournal', () => {
     }
   });
 
+  test('takes nothing of a group whose last frames never reached the disk', async () => {
+    for (const kept of [1, 2, 3]) {
+      const disk = new FaultDisk();
+      const writer = await openWriter(disk);
+      for (let i = 0; i < 4; i++) {
+        writer.append(record(Buffer.alloc(100, i)));
+      }
+      await durable(writer, 4);
+      const { records } = await read(disk, writer.writerId);
+      const { file, offset } = (records[1 + kept] as JournalRecord).location;
+      disk.corrupt(file, (bytes) => bytes.fill(0, offset));
+      const torn = await read(disk, writer.writerId);
+      equal(torn.records.length, 1);
+      deepEqual(
+        torn.findings.map(({ finding, index, count }) => ({ finding, index, count })),
+        [{ finding: 'torn', index: 1, count: kept }],
+      );
+    }
+  });
+
   test('finds a changed segment header, a removed segment, and bytes behind the end', async () => {
     const { disk, writer } = await journal(true);
     const { end } = await read(disk, writer.writerId);
