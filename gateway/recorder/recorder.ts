@@ -3,7 +3,7 @@ import { ZERO16, ZERO32 } from '../../core/kernel/bytes.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
-import { DECISIONS, KINDS, OBLIGATIONS, tenantTag } from '../../core/ledger/leaf.ts';
+import { DECISIONS, KINDS, LEAF_SIZE, OBLIGATIONS, tenantTag } from '../../core/ledger/leaf.ts';
 import type { Appended, EvidenceWriter, RecordUnit } from '../../core/runtime/writer/evidence-writer.ts';
 import { Event, type Approval, type Exchange, type MaskSummary } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import { OriginalsUnit, PayloadUnit, type Original } from '../../proto/gen/chaperone/evidence/v1/unit.ts';
@@ -52,6 +52,8 @@ export interface RecorderOptions {
   readonly writer: EvidenceWriter;
   readonly sealers: (sessionId: Buffer) => SessionSealers;
   readonly clock: Clock;
+  /** Told the size of what was appended for a subject. */
+  readonly charge?: (subject: Subject, bytes: number) => void;
   readonly tenant: string;
   readonly configDigest: Buffer;
   readonly bundleDigest: Buffer;
@@ -299,6 +301,10 @@ export class Recorder {
       units,
     });
     strand.advance(appended.leafHash);
+    this.#options.charge?.(
+      strand.subject,
+      meta.length + units.reduce((sum, unit) => sum + unit.bytes.length, LEAF_SIZE),
+    );
     strand.lastUsedMs = this.#options.clock.nowMs();
     return appended;
   }

@@ -114,6 +114,7 @@ function setUp(decide: (input: DecideInput) => Verdict, replicated = false) {
     desk,
     clock,
     isReviewed: () => false,
+    quotaWaitMs: () => 0,
     approvalsKey: Buffer.alloc(32, 3),
     holdMs: 1_000,
     replicatedAvailable: () => replicated,

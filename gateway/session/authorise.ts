@@ -75,6 +75,8 @@ export interface AuthoriserOptions {
   readonly desk: DeskClient;
   readonly clock: Clock;
   readonly isReviewed: (subject: Subject) => boolean;
+  /** Milliseconds until this principal may write evidence again, 0 when it may. */
+  readonly quotaWaitMs: (subject: Subject) => number;
   readonly approvalsKey: Buffer;
   readonly holdMs: number;
   /** True when acknowledged by the bus counts as replicated (a real cluster, or the relaxing switch). */
@@ -101,6 +103,12 @@ export class Authoriser {
   }
 
   authorise(request: OperationRequest, done: (outcome: Permit | Refusal) => void): void {
+    const waitMs = this.#o.quotaWaitMs(request.subject);
+    if (waitMs > 0) {
+      // Without a record of its own: refusing what writes too much must not write.
+      done({ ...failed(new GatewayError('evidence_quota')), retryAfterS: Math.ceil(waitMs / 1000) });
+      return;
+    }
     let decision: Decision;
     try {
       decision = this.#decide(request, []);

@@ -26,6 +26,7 @@ import { PolicyEngine } from '../policy/policy-engine.ts';
 import { Recorder } from '../recorder/recorder.ts';
 import { RefusalLog } from '../recorder/refusal-log.ts';
 import { Authoriser } from '../session/authorise.ts';
+import { EvidenceQuota } from '../session/evidence-quota.ts';
 import { HeldBytes } from '../session/held-bytes.ts';
 import { PlanCache } from '../session/plan-cache.ts';
 import { SessionService } from '../session/session-service.ts';
@@ -226,6 +227,7 @@ async function composeRooms(
       chainPersons: subject.chainPersons,
       nowMs: clock.nowMs(),
     });
+  const quota = new EvidenceQuota(clock, LIMITS.principalEvidenceBytesPerMinute / plan.workers);
   const recorder = new Recorder({
     writer,
     sealers: (sessionId) => ({
@@ -233,6 +235,7 @@ async function composeRooms(
       originals: new UnitSealer(pools[1], sessionId),
     }),
     clock,
+    charge: (subject, bytes) => quota.charge(subject, bytes),
     tenant: plan.tenant,
     configDigest: Buffer.from(plan.configDigest, 'hex'),
     bundleDigest: engine.bundleDigest,
@@ -257,6 +260,7 @@ async function composeRooms(
     },
     clock,
     isReviewed,
+    quotaWaitMs: (subject) => quota.waitMs(subject),
     approvalsKey: plan.secrets.approvalsKey,
     holdMs: plan.holdMs,
     replicatedAvailable: () => plan.replicatedAvailable,
