@@ -28,6 +28,9 @@ export interface RebuildReport {
   readonly problems: readonly string[];
 }
 
+/** Objects between two waits for ClickHouse. */
+const BACKLOG_MAX = 64;
+
 /**
  * Makes the database again from the archive alone. Everything is verified on the way: object digests, record commits,
  * head signatures up to the cluster CA, each batch's root against the writer's tiles, and that every record has its row.
@@ -55,9 +58,12 @@ export async function rebuildIndex(options: RebuildOptions): Promise<RebuildRepo
         records += object.batches.reduce((sum, batch) => sum + batch.records.length, 0);
         await writers.check(object);
         loader.push({ name, partition: object.partition, lastOffset: object.lastOffset, object });
-        await loader.idle();
+        if (loader.backlog >= BACKLOG_MAX) {
+          await loader.idle();
+        }
       }
     }
+    await loader.idle();
     await writers.finish((writerHex) => loader.marks.prefix(writerHex));
   } finally {
     await loader.close();

@@ -15,7 +15,7 @@ import { ByteSink, writeNativeBlock } from './rows/native-columns.ts';
 import type { Column } from './rows/native-columns.ts';
 import { repairAggregates } from './repair-aggregates.ts';
 import { ROW_TABLES, RowMarks } from './row-marks.ts';
-import type { RowTable } from './row-marks.ts';
+import type { RecordRange, RowTable } from './row-marks.ts';
 
 export interface RowLoaderOptions {
   readonly client: ClickHouseClient;
@@ -44,6 +44,9 @@ export const objectDamagedChannel = channel('chaperone:ingest:object.damaged');
 
 /** Objects that wait in memory while ClickHouse is slow or down; past it they are read from the archive again. */
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+/** One insert takes this much of the queue at most: inserts have a fixed cost, so a backlog goes in large pieces. */
+const GROUP_BYTES_MAX = 24 * 1024 * 1024;
+const GROUP_OBJECTS_MAX = 256;
 const RETRY_MS = 250;
 const RETRY_MAX_MS = 10_000;
 
@@ -104,68 +107,92 @@ export class RowLoader {
   }
 
   async #run(): Promise<void> {
-    for (let ref = this.#queue[0]; ref !== undefined && !this.#closed; ref = this.#queue[0]) {
-      const next = ref;
+    while (this.#queue.length > 0 && !this.#closed) {
+      const group = await this.#nextGroup();
+      await this.#untilDone(() => this.#load(group.objects));
       await this.#untilDone(async () => {
-        const object = next.object ?? (await this.#read(next.name));
-        if (object !== null) {
-          await this.#load(object);
+        for (const ref of newestOfPartitions(group.refs)) {
+          await this.#options.onLoaded(ref);
         }
       });
       if (!this.#closed) {
-        await this.#untilDone(() => this.#options.onLoaded(next));
-        this.#queue.shift();
-        this.#queuedBytes -= next.object?.bytes ?? 0;
+        // If we die before this, the objects are loaded again and every row is found there.
+        this.#queue.splice(0, group.refs.length);
+        this.#queuedBytes -= group.refs.reduce((sum, ref) => sum + (ref.object?.bytes ?? 0), 0);
       }
     }
     this.#running = null;
   }
 
-  async #load(object: ArchivedObject): Promise<void> {
+  /** What is loaded by one insert: the head of the queue, as far as it has one month and a bounded size. */
+  async #nextGroup(): Promise<{ refs: ObjectRef[]; objects: ArchivedObject[] }> {
+    const refs: ObjectRef[] = [];
+    const objects: ArchivedObject[] = [];
+    let bytes = 0;
+    for (const ref of this.#queue.slice(0, GROUP_OBJECTS_MAX)) {
+      let object = ref.object;
+      await this.#untilDone(async () => {
+        object ??= await this.#read(ref.name);
+      });
+      const month = objects[0]?.month ?? object?.month;
+      if (refs.length > 0 && (object?.month !== month || bytes + (object?.bytes ?? 0) > GROUP_BYTES_MAX)) {
+        break;
+      }
+      refs.push(ref);
+      if (object !== null) {
+        objects.push(object);
+        bytes += object.bytes;
+      }
+    }
+    return { refs, objects };
+  }
+
+  async #load(objects: readonly ArchivedObject[]): Promise<void> {
+    const month = objects[0]?.month;
+    if (month === undefined) {
+      return; // Damaged objects only: they were reported.
+    }
+    const { client, prepare } = this.#options;
     if (!this.#loaded) {
-      await this.#options.prepare();
-      await this.marks.load(this.#options.client);
+      await prepare();
+      await this.marks.load(client);
       this.#loaded = true;
     }
     for (const table of ROW_TABLES) {
-      await this.#loadTable(table, object);
-      // If we die here, the other table lacks these rows: the marks are the database's, and the object is loaded again.
+      await this.#loadTable(table, month, objects);
+      // If we die here, the other table lacks these rows: the marks are the database's, and the objects are loaded again.
     }
     if (this.#suspect) {
       // The insert that failed, or that the process before died in, may have reached the table and not its views.
-      await repairAggregates(this.#options.client, object.month);
+      await repairAggregates(client, month);
       this.#suspect = false;
     }
-    const heads = headBlock(object.batches);
-    await insertNative(this.#options.client, 'heads', heads, `${object.name}/heads`);
+    const batches = objects.flatMap((object) => object.batches);
+    await insertNative(client, 'heads', headBlock(batches), `heads/${tokenOf(batches)}`);
   }
 
-  async #loadTable(table: RowTable, object: ArchivedObject): Promise<void> {
-    const { client } = this.#options;
-    const ranges = rangesOf(object.batches);
-    this.#month = object.month;
+  async #loadTable(table: RowTable, month: number, objects: readonly ArchivedObject[]): Promise<void> {
     const columns = table === 'events' ? this.#events : this.#cold;
     columns.reset();
-    const wanted = new Map<string, { from: number; except: ReadonlySet<number> }>();
-    for (const { writerHex, first, end } of ranges) {
-      wanted.set(`${writerHex}/${first}`, await this.marks.missing(client, table, writerHex, first, end));
-    }
-    const sent = new Set<string>();
-    for (const [i, batch] of object.batches.entries()) {
-      const writerHex = batch.writerId.toString('hex');
-      const { from, except } = wanted.get(`${writerHex}/${batch.first}`) ?? { from: Infinity, except: sent as never };
-      for (const [j, record] of batch.records.entries()) {
-        const index = batch.first + j;
-        if (index >= from && !except.has(index)) {
-          this.#appendRow(table, object, i, record);
+    this.#month = month;
+    const ranges: RecordRange[] = [];
+    for (const object of objects) {
+      for (const [i, batch] of object.batches.entries()) {
+        const range = rangeOf(batch);
+        ranges.push(range);
+        const { from, except } = await this.marks.missing(this.#options.client, table, range);
+        for (const [j, record] of batch.records.entries()) {
+          if (range.first + j >= from && !except.has(range.first + j) && !covered(ranges, range.first + j)) {
+            this.#appendRow(table, object, i, record);
+          }
         }
       }
     }
     if (columns.rows > 0) {
-      await this.#insert(table, columns.columns, ranges, tokenOf(object.batches));
+      await this.#insert(table, columns.columns, ranges, tokenOf(objects.flatMap((object) => object.batches)));
     }
-    for (const { writerHex, first, end } of ranges) {
-      this.marks.stored(table, writerHex, first, end);
+    for (const range of ranges) {
+      this.marks.stored(table, range);
     }
   }
 
@@ -196,14 +223,14 @@ export class RowLoader {
   async #insert(
     table: RowTable,
     columns: readonly Column[],
-    ranges: readonly { writerHex: string; end: number }[],
+    ranges: readonly RecordRange[],
     token: string,
   ): Promise<void> {
     this.#sink.size = 0;
     writeNativeBlock(columns, this.#sink);
-    for (const { writerHex, end } of ranges) {
+    for (const range of ranges) {
       // Until the insert returns its outcome is in doubt; a repetition asks the database first.
-      this.marks.doubt(table, writerHex, end);
+      this.marks.doubt(table, range);
     }
     await insertNative(this.#options.client, table, this.#sink.bytes.subarray(0, this.#sink.size), `${table}/${token}`);
   }
@@ -240,17 +267,27 @@ export class RowLoader {
   }
 }
 
-interface Range {
-  readonly writerHex: string;
-  readonly first: number;
-  readonly end: number;
+function rangeOf({ writerId, first, records }: VerifiedBatch): RecordRange {
+  assert(records.length > 0, 'a batch has records');
+  return { writerHex: writerId.toString('hex'), first, end: first + records.length };
 }
 
-function rangesOf(batches: readonly VerifiedBatch[]): Range[] {
-  return batches.map(({ writerId, first, records }) => {
-    assert(records.length > 0, 'a batch has records');
-    return { writerHex: writerId.toString('hex'), first, end: first + records.length };
-  });
+/** Whether an earlier range of the group has the record of the last one: objects may overlap. */
+function covered(ranges: readonly RecordRange[], index: number): boolean {
+  const own = ranges.at(-1);
+  return ranges.some(
+    (range) => range !== own && range.writerHex === own?.writerHex && index >= range.first && index < range.end,
+  );
+}
+
+/** Offsets are committed by partition, so the last object of each is enough. */
+function newestOfPartitions(refs: readonly ObjectRef[]): ObjectRef[] {
+  const newest = new Map<number, ObjectRef>();
+  for (const ref of refs) {
+    const known = newest.get(ref.partition);
+    newest.set(ref.partition, known === undefined || known.lastOffset < ref.lastOffset ? ref : known);
+  }
+  return [...newest.values()];
 }
 
 /** Writer, first index and root of every batch: equal content, equal token. */

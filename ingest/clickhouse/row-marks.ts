@@ -4,6 +4,13 @@ import { selectRows } from './connect.ts';
 export type RowTable = 'events' | 'events_cold';
 export const ROW_TABLES: readonly RowTable[] = ['events_cold', 'events'];
 
+/** Records [first, end) of one writer. */
+export interface RecordRange {
+  readonly writerHex: string;
+  readonly first: number;
+  readonly end: number;
+}
+
 interface Mark {
   /** Every record below it has its row. */
   prefix: number;
@@ -46,9 +53,7 @@ export class RowMarks {
   async missing(
     client: ClickHouseClient,
     table: RowTable,
-    writerHex: string,
-    first: number,
-    end: number,
+    { writerHex, first, end }: RecordRange,
   ): Promise<{ readonly from: number; readonly except: ReadonlySet<number> }> {
     const mark = this.#mark(table, writerHex);
     const from = Math.max(first, mark.prefix);
@@ -65,13 +70,13 @@ export class RowMarks {
   }
 
   /** Rows of [first, end) were sent and the outcome is not known. */
-  doubt(table: RowTable, writerHex: string, end: number): void {
+  doubt(table: RowTable, { writerHex, end }: RecordRange): void {
     const mark = this.#mark(table, writerHex);
     mark.end = Math.max(mark.end, end);
   }
 
   /** All rows of [first, end) are there. */
-  stored(table: RowTable, writerHex: string, first: number, end: number): void {
+  stored(table: RowTable, { writerHex, first, end }: RecordRange): void {
     const mark = this.#mark(table, writerHex);
     mark.end = Math.max(mark.end, end);
     if (first <= mark.prefix) {
