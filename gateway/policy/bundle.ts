@@ -96,7 +96,7 @@ export function loadBundle(file: Buffer, options: LoadBundleOptions): LoadedBund
     layers,
     reads: fileOf(files, 'reads.json', readsSchema).reads,
     reasons: parseReasonTable(parsed(files, 'reasons.json')),
-    masks: masks as MaskProfile,
+    masks,
     catalogueJson: text(files, 'catalogue.json'),
     peopleJson,
   };

@@ -25,6 +25,10 @@ export class SdkOracle {
   }
 
   evaluate(input: string): unknown {
-    return this.#policy.evaluate(JSON.parse(input), this.#entrypoint);
+    return this.evaluateObject(JSON.parse(input));
+  }
+
+  evaluateObject(input: unknown): unknown {
+    return this.#policy.evaluate(input, this.#entrypoint);
   }
 }
