@@ -35,7 +35,7 @@ interface StrandedRecord {
 /** The next segment is made when this part of the current one is planned: early enough, and an idle writer has only one. */
 const PREPARE_AT_FRACTION = 0.25;
 
-const GATHER_FRACTION = 0.5;
+const GATHER_FRACTION = 0.25;
 
 /**
  * Records into groups, groups into segments, one group at a time onto the disk.
@@ -110,9 +110,8 @@ export class CommitPipeline {
   }
 
   /** Null when no segment has room for it, and none can be had. */
-  append(record: RecordInput, timeNs?: bigint): Appended | null {
+  append(record: RecordInput, bodyBytes = recordSize(record), timeNs?: bigint): Appended | null {
     assert(this.#stranded.length === 0, 'nothing is appended behind stranded records');
-    const bodyBytes = recordSize(record);
     const group = this.#place(FRAME_HEADER_SIZE + bodyBytes);
     if (group === null) {
       return null;

@@ -213,7 +213,7 @@ export class JournalWriter implements EvidenceWriter {
       this.#outage.refusedAppends++;
       throw new GatewayError('overloaded', 'too much evidence waits for the disk');
     }
-    const appended = this.#pipeline.append(record);
+    const appended = this.#pipeline.append(record, bodyBytes);
     if (appended === null) {
       // What was accepted before has its place in segments that exist: nothing is stranded.
       this.#outage.refusedAppends++;
@@ -267,7 +267,7 @@ export class JournalWriter implements EvidenceWriter {
 
   async #begin(options: JournalWriterOptions, identity: WriterIdentity): Promise<void> {
     const record = epochOpen(options.role, options.epoch, identity.certificate);
-    const appended = this.#pipeline.append(record, identity.createdNs);
+    const appended = this.#pipeline.append(record, recordSize(record), identity.createdNs);
     assert(appended !== null && appended.index === 0, 'an empty segment has room');
     const leaf0 = this.#pipeline.copyOfNewest();
     await new Promise<void>((resolve, reject) => {
