@@ -14,16 +14,18 @@ const ATOM: Uint8Array = buildAtom();
 
 /** First byte in [start, end) that does not stand for itself in a string: a quote, a backslash, a control. */
 export function plainEnd(window: Uint8Array, start: number, end: number): number {
+  const plain = PLAIN;
   let position = start;
-  while (position < end && PLAIN[window[position] as number] === 1) {
+  while (position < end && plain[window[position] as number] === 1) {
     position++;
   }
   return position;
 }
 
 export function atomEnd(window: Uint8Array, start: number, end: number): number {
+  const atom = ATOM;
   let position = start;
-  while (position < end && ATOM[window[position] as number] === 1) {
+  while (position < end && atom[window[position] as number] === 1) {
     position++;
   }
   return position;

@@ -1,11 +1,13 @@
 import type { CompiledPlan, PlanRule } from './compiled-plan.ts';
 import { CELL_JSON, CELL_PLAIN, scanCell } from './scanner/scan-cell.ts';
-import { countCharacters, unescapeString } from './json-tokens.ts';
+import { unescapeString } from './json-tokens.ts';
 import { KEEP, NULL, REDACTED, operateOnNumber, operateOnText, result } from './operators.ts';
 import { Findings } from './scanner/findings.ts';
 import { isDigit } from './scanner/char-class.ts';
 
 const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const QUOTED_SIZES = 256;
 
 export const JSON_NULL: Buffer = Buffer.from('null');
 export const JSON_WITHHELD: Buffer = Buffer.from('"[WITHHELD]"');
@@ -13,7 +15,7 @@ const JSON_REDACTED: Buffer = Buffer.from(`"${REDACTED.toString()}"`);
 
 /** Scratch of a synchronous call; it grows to the largest value that may be held. */
 let decoded = Buffer.alloc(4096);
-let written = Buffer.alloc(256);
+const quotedBySize: (Buffer | undefined)[] = [];
 const findings = new Findings();
 
 /** Decoded bytes of a string content. Valid until the next call. */
@@ -61,13 +63,26 @@ function maskedString(
   if (rule.operator === 'redact') {
     return JSON_REDACTED;
   }
-  const content = decodeContent(window, start, end);
-  const characters = countCharacters(content, 0, content.length);
-  const answer = operateOnText(rule, content, 0, content.length, characters, plan.oldYearMax);
+  let answer: number;
+  if (hasEscapes(window, start, end)) {
+    const content = decodeContent(window, start, end);
+    answer = operateOnText(rule, content, 0, content.length, plan.oldYearMax);
+  } else {
+    answer = operateOnText(rule, window, start, end, plan.oldYearMax);
+  }
   if (answer === KEEP) {
     return null;
   }
   return answer === NULL ? JSON_NULL : quoted(result.text);
+}
+
+function hasEscapes(window: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (window[i] === BACKSLASH) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /** Kind of what the scanner finds in a number, or -1. A number cannot be masked in part. */
@@ -97,13 +112,14 @@ export function findsInName(
   return findings.count > 0 ? findings.kindAt(0) : -1;
 }
 
+/** `"text"`, in memory that is reused for texts of the same size: a view for each value would cost more than the value. */
 function quoted(text: Uint8Array): Buffer {
   const size = text.length + 2;
-  if (written.length < size) {
-    written = Buffer.alloc(size * 2);
+  const target = size < QUOTED_SIZES ? (quotedBySize[size] ??= Buffer.alloc(size)) : Buffer.alloc(size);
+  target[0] = QUOTE;
+  for (let i = 0; i < text.length; i++) {
+    target[i + 1] = text[i] as number;
   }
-  written[0] = QUOTE;
-  written.set(text, 1);
-  written[size - 1] = QUOTE;
-  return written.subarray(0, size);
+  target[size - 1] = QUOTE;
+  return target;
 }

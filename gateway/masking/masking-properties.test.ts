@@ -95,7 +95,7 @@ function expectedLeaf(rule: string, value: unknown): unknown {
       if (value === null || typeof value === 'number' || typeof value === 'boolean') {
         return null;
       }
-      return rule === 'phi.fixed' && typeof value === 'string' ? '*'.repeat([...value].length) : '[REDACTED]';
+      return rule === 'phi.fixed' && typeof value === 'string' ? '*'.repeat(Array.from(value).length) : '[REDACTED]';
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { PlanOperator, PlanRule } from './compiled-plan.ts';
+import { countCharacters } from './json-tokens.ts';
 import { isDigit } from './scanner/char-class.ts';
 
 /**
@@ -10,6 +11,7 @@ const RESTRICTED_ZIP3: ReadonlySet<number> = new Set([
 ]);
 const NAME_BUCKET = 8;
 const FILL = 0x2a;
+const FILL_SIZES = 256;
 const AGE_MAX = 89;
 
 export const REDACTED: Buffer = Buffer.from('[REDACTED]');
@@ -17,6 +19,10 @@ export const WITHHELD: Buffer = Buffer.from('[WITHHELD]');
 const NOTHING: Buffer = Buffer.alloc(0);
 const AGE_90: Buffer = Buffer.from('90+');
 const ZIP_000: Buffer = Buffer.from('000');
+
+/** Reused for every answer. */
+const ZIP3: Buffer = Buffer.alloc(3);
+const YEAR: Buffer = Buffer.alloc(4);
 
 /** The value stands as it is. */
 export const KEEP = 1;
@@ -28,10 +34,10 @@ export const TEXT = 3;
 /** Text of the last `TEXT` answer. Valid until the next call. */
 export const result: { text: Buffer } = { text: NOTHING };
 
-let fill = Buffer.alloc(256, FILL);
+const fillBySize: (Buffer | undefined)[] = [];
 
 /**
- * Applies an operator to the characters of a value: `bytes` [start, end), decoded, `characters` of them. Answers
+ * Applies an operator to the characters of a value: `bytes` [start, end), decoded. Answers
  * KEEP, NULL or TEXT.
  */
 export function operateOnText(
@@ -39,7 +45,6 @@ export function operateOnText(
   bytes: Uint8Array,
   start: number,
   end: number,
-  characters: number,
   oldYearMax: number,
 ): number {
   switch (rule.operator) {
@@ -49,7 +54,7 @@ export function operateOnText(
     case 'drop':
       return NULL;
     case 'fixed':
-      return asText(fillOf(rule.isBucketed ? Math.ceil(characters / NAME_BUCKET) * NAME_BUCKET : characters));
+      return asText(fillFor(rule.isBucketed, countCharacters(bytes, start, end)));
     case 'zip3':
       return asText(zip3Of(bytes, start, end));
     case 'year':
@@ -79,17 +84,26 @@ export function operateOnNumber(
   return operator === 'pass' ? KEEP : NULL;
 }
 
-/** `size` fill characters, as a view of shared memory: valid until the next call. */
+/** `size` fill characters. Short ones are shared: never write to them. */
 export function fillOf(size: number): Buffer {
-  if (fill.length < size) {
-    fill = Buffer.alloc(size * 2, FILL);
-  }
-  return fill.subarray(0, size);
+  return size < FILL_SIZES ? (fillBySize[size] ??= Buffer.alloc(size, FILL)) : Buffer.alloc(size, FILL);
+}
+
+function fillFor(isBucketed: boolean, characters: number): Buffer {
+  return fillOf(isBucketed ? Math.ceil(characters / NAME_BUCKET) * NAME_BUCKET : characters);
 }
 
 function asText(text: Buffer): number {
   result.text = text;
   return TEXT;
+}
+
+/** Copies as many digits as `target` has: a view would keep the whole window alive. */
+function digitsOf(bytes: Uint8Array, start: number, target: Buffer): Buffer {
+  for (let i = 0; i < target.length; i++) {
+    target[i] = bytes[start + i] as number;
+  }
+  return target;
 }
 
 /** `02139` and `02139-1234` -> `021`; anything else is redacted. */
@@ -102,7 +116,7 @@ function zip3Of(bytes: Uint8Array, start: number, end: number): Buffer {
   if (RESTRICTED_ZIP3.has(numberAt(bytes, start, start + 3))) {
     return ZIP_000;
   }
-  return Buffer.from(bytes.subarray(start, start + 3));
+  return digitsOf(bytes, start, ZIP3);
 }
 
 /** The year of an ISO 8601 date or date-time (also of `YYYY` and `YYYY-MM`), unless it tells an age over 89. */
@@ -111,7 +125,7 @@ export function yearOf(bytes: Uint8Array, start: number, end: number, oldYearMax
     return REDACTED;
   }
   const year = numberAt(bytes, start, start + 4);
-  return year <= oldYearMax ? REDACTED : Buffer.from(bytes.subarray(start, start + 4));
+  return year <= oldYearMax ? REDACTED : digitsOf(bytes, start, YEAR);
 }
 
 function isIsoDate(bytes: Uint8Array, start: number, end: number): boolean {

@@ -2,7 +2,6 @@ import type { BodyMachine } from './body-stream.ts';
 import { checkHeld, malformed } from './body-stream.ts';
 import { ACTION_DENY, ACTION_PASS, ACTION_SCAN } from './compiled-plan.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
-import { countCharacters } from './json-tokens.ts';
 import type { MaskCounters } from './mask-counters.ts';
 import { KEEP, TEXT, WITHHELD, operateOnText, result } from './operators.ts';
 import { CELL_PLAIN } from './scanner/scan-cell.ts';
@@ -87,8 +86,7 @@ export class TextMachine implements BodyMachine {
       this.#writer.replace(window, start, end, WITHHELD, 'unknown', '', '');
       return;
     }
-    const characters = countCharacters(window, start, end);
-    const answer = operateOnText(rule, window, start, end, characters, this.#plan.oldYearMax);
+    const answer = operateOnText(rule, window, start, end, this.#plan.oldYearMax);
     if (answer === KEEP) {
       this.#writer.flush(window, end);
       return;

@@ -59,11 +59,12 @@ export function decodeLayer(
   target: DecodedText,
 ): void {
   const { bytes, starts } = target;
+  const special = SPECIAL;
   let size = 0;
   let position = start;
   while (position < end) {
     const byte = source[position] as number;
-    if (SPECIAL[byte] === 0) {
+    if (special[byte] === 0) {
       bytes[size] = byte;
       starts[size++] = sourceStarts === null ? position : (sourceStarts[position] as number);
       position++;

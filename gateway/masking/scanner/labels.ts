@@ -13,7 +13,6 @@ const WORDS: readonly (readonly [word: string, bits: number])[] = [
   ['itin', LABEL_SSN],
   ['socialsecurity', LABEL_SSN],
   ['social', LABEL_SSN],
-  ['security', LABEL_SSN],
   ['phone', LABEL_PHONE],
   ['phones', LABEL_PHONE],
   ['telephone', LABEL_PHONE],
@@ -47,7 +46,7 @@ const STOPPERS = [
   ...['build', 'version', 'port', 'page', 'line', 'size', 'bytes', 'count', 'total', 'amount', 'price', 'room', 'ms'],
 ];
 /** Must match as whole words; the others match as the end of a longer one (`patientSsn`, `homephone`). */
-const WHOLE_ONLY = new Set(['record', 'tel', 'cell', 'pan', 'chart', 'date', 'born', 'birth', 'social', 'security']);
+const WHOLE_ONLY = new Set(['record', 'tel', 'cell', 'pan', 'chart', 'date', 'born', 'birth', 'social']);
 
 const LOOK_BEHIND = 40;
 const GAP_MAX = 8;

@@ -12,13 +12,22 @@ export const GROUP_END: Int32Array = new Int32Array(GROUPS_MAX);
 /** The separator that follows group i: its first byte that is not a space, else a space. */
 export const GROUP_SEPARATOR: Uint8Array = new Uint8Array(GROUPS_MAX);
 
-/** Reads up to eight groups from `at`; returns how many. A group ends the list when no digit follows within 3 bytes. */
-export function readGroups(bytes: Uint8Array, at: number, end: number): number {
+/** The list was cut short because no shape begins with its first two groups. */
+let isCut = false;
+
+/**
+ * Reads up to eight groups from `at`; returns how many. A group ends the list when no digit follows within 3 bytes.
+ * Unless `isOpen` (after a `+` any groups may follow), only two are read when no shape begins with them: a text of
+ * short numbers would otherwise be read eight times.
+ */
+export function readGroups(bytes: Uint8Array, at: number, end: number, isOpen: boolean): number {
+  const classes = CHAR_CLASS;
+  isCut = false;
   let count = 0;
   let position = at;
   for (;;) {
     const start = position;
-    while (position < end && ((CHAR_CLASS[bytes[position] as number] as number) & DIGIT) !== 0) {
+    while (position < end && ((classes[bytes[position] as number] as number) & DIGIT) !== 0) {
       position++;
     }
     GROUP_START[count] = start;
@@ -27,9 +36,13 @@ export function readGroups(bytes: Uint8Array, at: number, end: number): number {
     if (count === GROUPS_MAX || position - start > GROUP_SIZE_MAX) {
       return count;
     }
+    if (count === 2 && !isOpen && !mayGoOn()) {
+      isCut = true;
+      return count;
+    }
     let gap = position;
     let separator = 0;
-    while (gap < end && gap - position < GAP_MAX && ((CHAR_CLASS[bytes[gap] as number] as number) & SEPARATOR) !== 0) {
+    while (gap < end && gap - position < GAP_MAX && ((classes[bytes[gap] as number] as number) & SEPARATOR) !== 0) {
       if (separator === 0 || separator === SPACE) {
         separator = bytes[gap] as number;
       }
@@ -43,6 +56,24 @@ export function readGroups(bytes: Uint8Array, at: number, end: number): number {
   }
 }
 
+/** Whether a shape of three groups or more begins with the first two. */
+function mayGoOn(): boolean {
+  const second = groupSize(1);
+  const isDate = second <= 2 && GROUP_SEPARATOR[0] !== SPACE;
+  switch (groupSize(0)) {
+    case 1:
+      return isDate || second === 3;
+    case 2:
+      return isDate;
+    case 3:
+      return second === 2 || second === 3;
+    case 4:
+      return isDate || second === 4 || second === 6;
+    default:
+      return false;
+  }
+}
+
 export function groupSize(index: number): number {
   return (GROUP_END[index] as number) - (GROUP_START[index] as number);
 }
@@ -53,5 +84,5 @@ export function groupSize(index: number): number {
  * are joined later.
  */
 export function resumeAfter(taken: number, count: number, stop: number): number {
-  return taken < count || count === GROUPS_MAX ? (GROUP_END[0] as number) : stop;
+  return taken < count || count === GROUPS_MAX || isCut ? (GROUP_END[0] as number) : stop;
 }

@@ -39,14 +39,14 @@ export function matchNumber(
   context: number,
   findings: Findings,
 ): number {
-  const count = readGroups(bytes, at, end);
+  const before = at > floor ? (bytes[at - 1] as number) : SPACE;
+  const count = readGroups(bytes, at, end, before === PLUS);
   const first = groupSize(0);
   const firstEnd = GROUP_END[0] as number;
   if (first > RUN_MAX) {
     findings.add(at, firstEnd, KIND_BLOB);
     return firstEnd;
   }
-  const before = at > floor ? (bytes[at - 1] as number) : SPACE;
   let stop = 0;
   if (first <= 4) {
     stop = matchGrouped(bytes, floor, at, end, before, count, context, findings);

@@ -84,7 +84,7 @@ describe('scanCell', () => {
 
   const SSN = '123-45-6789';
   const b64 = (text: string): string => Buffer.from(text).toString('base64');
-  const spelled = (each: (c: string) => string): string => [...SSN].map(each).join('');
+  const spelled = (each: (c: string) => string): string => SSN.split('').map(each).join('');
   const hex = (c: string, size: number): string => c.charCodeAt(0).toString(16).padStart(size, '0');
   const SPELLINGS: readonly (readonly [string, string, number])[] = [
     ['JSON escapes', spelled((c) => `\\u${hex(c, 4)}`), CELL_JSON],

@@ -36,18 +36,22 @@ const TOKEN_MIN = 12;
 /** The byte loop in plain TypeScript: one table load a byte until something begins. */
 export const scalarScanner: Scanner = {
   scan(bytes, floor, start, end, context, findings, probe) {
+    // A local is a register; an imported binding is loaded again for each byte.
+    const triggers = TRIGGER;
     let saw = 0;
     let position = skipSplitRun(bytes, floor, start, end);
     /** No local part reaches back over an address that was taken. */
     let lowest = start;
     /** Tokens are looked at once, however many capitals they have. */
     let probedTo = start;
-    while (position < end) {
-      const trigger = TRIGGER[bytes[position] as number] as number;
-      if (trigger === TRIGGER_NONE) {
+    for (;;) {
+      while (position < end && triggers[bytes[position] as number] === TRIGGER_NONE) {
         position++;
-        continue;
       }
+      if (position >= end) {
+        return saw;
+      }
+      const trigger = triggers[bytes[position] as number];
       if (trigger === TRIGGER_DIGIT) {
         position = matchNumber(bytes, floor, position, end, context, findings);
       } else if (trigger === TRIGGER_AT) {
@@ -66,7 +70,6 @@ export const scalarScanner: Scanner = {
         position++;
       }
     }
-    return saw;
   },
 };
 

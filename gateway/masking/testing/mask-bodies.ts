@@ -108,5 +108,7 @@ export function maskBody(
 
 /** Originals as plain data, with the values joined that were delivered in parts. */
 export function plainOriginals(originals: readonly OriginalSpan[]): unknown[] {
-  return originals.map((span) => ({ ...span, value: span.value.toString('latin1') }));
+  return originals.map(({ offset, size, value, class: name, kind, path }) => {
+    return { offset, size, value: value.toString('latin1'), class: name, kind, path };
+  });
 }
