@@ -10,7 +10,7 @@ import { Nginx, nginxMissing } from './http/nginx.ts';
  * CPU of the whole gateway process per request, next to nginx in the same run. Origin, gateway, nginx and the load are
  * processes of their own, so only the proxy is counted. 2 KB of JSON, keep-alive everywhere, closed loop.
  */
-const GATEWAY_CASES: readonly GatewayCase[] = ['relay'];
+const GATEWAY_CASES: readonly GatewayCase[] = ['relay', 'policy', 'mask', 'durable'];
 const CONNECTIONS = [1, 8, 64] as const;
 const GATED_CONNECTIONS = 64;
 const RELAY_RATIO_MAX = 1.6;
@@ -20,6 +20,7 @@ const WARM_UP_REQUESTS = 30_000;
 interface Subject {
   readonly name: string;
   readonly port: number;
+  readonly token: string;
   cpuUs(): Promise<number>;
 }
 
@@ -38,14 +39,14 @@ export const bench: Bench = {
         gateways.push(gateway);
         context.log(`${name} listens by ${gateway.ready.front}`);
         const cpuUs = async (): Promise<number> => (await gateway.ask<CpuAnswer>({})).cpuUs;
-        subjects.push({ name, port: gateway.ready.port, cpuUs });
+        subjects.push({ name, port: gateway.ready.port, token: gateway.ready.token, cpuUs });
       }
       if (nginx !== null) {
-        subjects.push({ name: 'nginx', port: nginx.port, cpuUs: () => Promise.resolve(nginx.cpuUs()) });
+        subjects.push({ name: 'nginx', port: nginx.port, token: '', cpuUs: () => Promise.resolve(nginx.cpuUs()) });
       }
       const scale = context.smoke ? 0.01 : 1;
-      for (const { port } of subjects) {
-        await drive(generator, { port, connections: 8, requests: Math.ceil(WARM_UP_REQUESTS * scale) });
+      for (const { port, token } of subjects) {
+        await drive(generator, { port, token, connections: 8, requests: Math.ceil(WARM_UP_REQUESTS * scale) });
       }
       const latencies: BenchCase[] = [];
       const results: BenchCase[] = [];
@@ -59,7 +60,7 @@ export const bench: Bench = {
           ...(nginx === null || subject.name === 'nginx' ? {} : { reference: `nginx c${connections}` }),
           measure: async () => {
             const beforeUs = await subject.cpuUs();
-            const report = await drive(generator, { port: subject.port, connections, requests });
+            const report = await drive(generator, { port: subject.port, token: subject.token, connections, requests });
             reports.get(subject.name)?.push(report);
             return ((await subject.cpuUs()) - beforeUs) / report.requests;
           },

@@ -7,6 +7,7 @@ import { createUwsListen } from '../../gateway/adapters/uws/uws-listener.ts';
 import type { HttpListenerHandlers, ListenHttp } from '../../gateway/lanes/http/http-listener.ts';
 import type { HttpUpstream } from '../../gateway/lanes/http/http-upstream.ts';
 import { serveParent } from './child.ts';
+import { durableCase, maskCase, policyCase } from './lane-cases.ts';
 import { createRelay } from './relay.ts';
 
 /**
@@ -16,47 +17,65 @@ import { createRelay } from './relay.ts';
  * A case is what stands between the two adapters. To add one, wire the shipped session and lane in a module beside this
  * one and name it in CASES; `bench/http.ts` measures it when it is in GATEWAY_CASES there.
  */
-export type GatewayCase = 'relay';
+export type GatewayCase = 'relay' | 'policy' | 'mask' | 'durable';
 
 export interface GatewayReady {
   readonly port: number;
   readonly front: string;
+  /** What the load must present; empty when nobody looks at it. */
+  readonly token: string;
 }
 
 export interface CpuAnswer {
   readonly cpuUs: number;
 }
 
-type StartCase = (upstream: HttpUpstream) => HttpListenerHandlers | Promise<HttpListenerHandlers>;
-
-const CASES: Readonly<Record<GatewayCase, StartCase>> = {
-  relay: (upstream) => ({ onRequest: createRelay(upstream), onRefused: () => undefined }),
+type StartCase = (upstream: HttpUpstream) => {
+  readonly token: string;
+  readonly onRequest: HttpListenerHandlers['onRequest'];
 };
 
-const start = CASES[argument('--case') as GatewayCase];
-const upstream = createHttpUpstream({
-  host: '127.0.0.1',
-  port: Number(argument('--upstream')),
-  clock: new SystemClock(),
-  idleTimeoutMs: 60_000,
-});
-const { listen, front } = chooseFront(process.argv.includes('--node-http'));
-const listener = await listen(
-  {
-    host: '127.0.0.1',
-    port: 0,
-    headerBytesMax: LIMITS.httpHeaderBytesMax,
-    headersMax: LIMITS.httpHeadersMax,
-    idleTimeoutMs: LIMITS.httpIdleTimeoutMs,
-    sharedPort: false,
-  },
-  await start(upstream),
-);
-const ready: GatewayReady = { port: listener.port, front };
-serveParent(ready, (): CpuAnswer => {
+/** `durable` is not here: it is the whole shipped worker, which listens itself. */
+const CASES: Readonly<Record<Exclude<GatewayCase, 'durable'>, StartCase>> = {
+  relay: (upstream) => ({ token: '', onRequest: createRelay(upstream) }),
+  policy: policyCase,
+  mask: maskCase,
+};
+
+const name = argument('--case') as GatewayCase;
+serveParent(name === 'durable' ? await startDurable() : await startCase(CASES[name]), (): CpuAnswer => {
   const { user, system } = process.cpuUsage();
   return { cpuUs: user + system };
 });
+
+async function startDurable(): Promise<GatewayReady> {
+  const { front } = chooseFront(process.argv.includes('--node-http'));
+  const adapter = front === 'uws' ? 'uws' : 'node';
+  return { ...(await durableCase(Number(argument('--upstream')), adapter)), front };
+}
+
+async function startCase(start: StartCase): Promise<GatewayReady> {
+  const upstream = createHttpUpstream({
+    host: '127.0.0.1',
+    port: Number(argument('--upstream')),
+    clock: new SystemClock(),
+    idleTimeoutMs: 60_000,
+  });
+  const { listen, front } = chooseFront(process.argv.includes('--node-http'));
+  const { token, onRequest } = start(upstream);
+  const listener = await listen(
+    {
+      host: '127.0.0.1',
+      port: 0,
+      headerBytesMax: LIMITS.httpHeaderBytesMax,
+      headersMax: LIMITS.httpHeadersMax,
+      idleTimeoutMs: LIMITS.httpIdleTimeoutMs,
+      sharedPort: false,
+    },
+    { onRequest, onRefused: () => undefined },
+  );
+  return { port: listener.port, front, token };
+}
 
 function chooseFront(isNodeHttp: boolean): { listen: ListenHttp; front: string } {
   const loaded = isNodeHttp ? null : loadUws();

@@ -1,18 +1,11 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { loadClinicTables } from '../../deploy/demo/clinic-tables.ts';
 import { loadUws } from '../../gateway/adapters/uws/load-uws.ts';
 import { serveParent } from './child.ts';
 
-/** The upstream of every case: 2 KB of JSON to any GET. It runs in its own process, so that nobody pays for it. */
-const BODY = Buffer.from(
-  JSON.stringify({
-    resourceType: 'Bundle',
-    entry: Array.from({ length: 13 }, (_, i) => ({
-      resource: { resourceType: 'Observation', id: `obs-${1000 + i}`, status: 'final', value: 71.5 + i, unit: 'mmHg' },
-      note: 'no remarkable finding at the visit in ward',
-    })),
-  }).padEnd(2048, ' '),
-);
+/** The upstream of every case: 2 KB of JSON to any GET, patients as the catalogue of the default bundle knows them. */
+const BODY = Buffer.from(JSON.stringify(loadClinicTables().patients.slice(0, 3)).padEnd(2048, ' '));
 
 const loaded = loadUws();
 if (loaded.kind === 'loaded') {

@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,14 +15,13 @@ import { decodeRecord, type RecordBody } from '../../../core/ledger/record.ts';
 import type { Disk } from '../../../core/runtime/disk.ts';
 import { MetricPage, metricMemoryBytes } from '../../../core/runtime/metrics/metric-page.ts';
 import { NodeDisk } from '../../../core/runtime/node-disk.ts';
-import { packageRoot } from '../../../core/runtime/package-root.ts';
 import { readJournal } from '../../../core/runtime/writer/journal-reader.ts';
 import { Event } from '../../../proto/gen/chaperone/evidence/v1/event.ts';
 import { OriginalsUnit, PayloadUnit } from '../../../proto/gen/chaperone/evidence/v1/unit.ts';
 import type { AskStatus, ClaimGrant } from '../../approvals/desk-port.ts';
 import { DevelopmentIssuer, type DevelopmentRun } from '../../contract/development-issuer.ts';
 import { GITHUB_ACTIONS_MAPPING } from '../../identity/claim-mapping.ts';
-import { compileBundle, loadBundle } from '../../policy/bundle.ts';
+import { defaultBundle } from '../../policy/testing/default-bundle.ts';
 import { GatewayWorker } from '../../threads/gateway-worker.ts';
 import type { WorkerHost, WorkerPlan } from '../../threads/worker-plan.ts';
 
@@ -50,6 +49,24 @@ export interface HarnessOptions {
   readonly serviceToken?: string;
   /** Default: a directory of the file system. */
   readonly disk?: Disk;
+}
+
+/** A token of the demo's person with an agent as actor, in a CI run. */
+export function demoToken(
+  issuer: DevelopmentIssuer,
+  overrides: Partial<Parameters<DevelopmentIssuer['issue']>[0]> = {},
+): string {
+  return issuer.issue({
+    audience: AUDIENCE,
+    sub: 'dana@demo.invalid',
+    actors: [{ sub: 'agent-7', kind: 'ai_agent' }],
+    run: DEMO_RUN,
+    purpose: 'analytics',
+    env: 'staging',
+    nowMs: Date.now(),
+    ttlMs: 600_000,
+    ...overrides,
+  });
 }
 
 /** What a record says, opened: for assertions. */
@@ -150,17 +167,7 @@ export class WorkerHarness {
 
   /** A token of the demo's person with an agent as actor, in a CI run. */
   token(overrides: Partial<Parameters<DevelopmentIssuer['issue']>[0]> = {}): string {
-    return this.#issuer.issue({
-      audience: AUDIENCE,
-      sub: 'dana@demo.invalid',
-      actors: [{ sub: 'agent-7', kind: 'ai_agent' }],
-      run: DEMO_RUN,
-      purpose: 'analytics',
-      env: 'staging',
-      nowMs: Date.now(),
-      ttlMs: 600_000,
-      ...overrides,
-    });
+    return demoToken(this.#issuer, overrides);
   }
 
   fetch(path: string, init: RequestInit & { token?: string | null } = {}): Promise<Response> {
@@ -236,12 +243,7 @@ async function workerPlan(
   metrics: SharedArrayBuffer,
   keyStore: MemoryKeyStore,
 ): Promise<WorkerPlan> {
-  const root = packageRoot();
-  const publicKey = createPublicKey(readFileSync(join(root, 'policies', 'keys', 'development.INSECURE.pub.pem')));
-  const bundle = loadBundle(readFileSync(join(root, 'policies', 'dist', 'default.tar.gz')), {
-    keys: [{ keyId: 'development-INSECURE', algorithm: 'EdDSA', publicKey }],
-    env: 'demo',
-  });
+  const { loaded, engine } = defaultBundle();
   const credential = { name: 'authorization', value: `Bearer ${options.serviceToken ?? 'service'}` };
   const connection = (name: 'clinic' | 'analytics'): WorkerPlan['connections'][number] => ({
     info: { name, kind: 'http', env: 'staging', database: '', labels: {} },
@@ -267,12 +269,7 @@ async function workerPlan(
       audience: AUDIENCE,
       issuers: [{ iss: DEMO_ISSUER, jwksFile: join(directory, 'jwks.json'), mapping: GITHUB_ACTIONS_MAPPING }],
     },
-    bundle: {
-      engine: compileBundle(bundle),
-      profile: bundle.masks,
-      catalogueJson: bundle.catalogueJson,
-      peopleJson: bundle.peopleJson,
-    },
+    bundle: { engine, profile: loaded.masks, catalogueJson: loaded.catalogueJson, peopleJson: loaded.peopleJson },
     secrets: await keyStore.clusterSecrets(),
     wrappingKeys: [],
     holdMs: options.holdMs ?? 100,
