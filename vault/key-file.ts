@@ -35,7 +35,12 @@ export async function createHolderKey(path: string, id: string): Promise<HolderK
 /** Reads a private key file. Rejects `config_invalid`, without a word of what is in it. */
 export async function readHolderKey(path: string): Promise<HolderKey> {
   await checkPrivate(path);
-  const { id, publicKey, d } = await readJwk(path);
+  return parseHolderKey(await readText(path), path);
+}
+
+/** From the text of a private key file; `path` is for the message. Whether the file was private is the caller's to check. */
+export function parseHolderKey(text: string, path: string): HolderKey {
+  const { id, publicKey, d } = parseJwk(text, path);
   const privateKey = d === undefined ? Buffer.alloc(0) : Buffer.from(d, 'base64url');
   if (privateKey.length !== KEY_SIZE || !x25519PublicKey(privateKey).equals(publicKey)) {
     throw new GatewayError('config_invalid', `${path} is not an X25519 key pair`);
@@ -45,14 +50,20 @@ export async function readHolderKey(path: string): Promise<HolderKey> {
 
 /** Reads a public key file; a private one will do. */
 export async function readHolderPublicKey(path: string): Promise<Holder> {
-  const { id, publicKey } = await readJwk(path);
+  const { id, publicKey } = parseJwk(await readText(path), path);
   return { id, publicKey };
 }
 
-async function readJwk(path: string): Promise<Holder & { readonly d: string | undefined }> {
+async function readText(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => {
+    throw new GatewayError('config_invalid', `cannot read ${path}`);
+  });
+}
+
+function parseJwk(text: string, path: string): Holder & { readonly d: string | undefined } {
   let jwk: Record<string, unknown>;
   try {
-    jwk = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    jwk = JSON.parse(text) as Record<string, unknown>;
   } catch {
     // A parse error quotes the text, which may be a private key.
     throw new GatewayError('config_invalid', `${path} is not a readable JSON Web Key`);

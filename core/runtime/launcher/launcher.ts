@@ -12,6 +12,8 @@ export interface ProcessSpec {
   readonly module: string;
   /** Structured clone over the channel: secrets go here, never into argv or the environment. */
   readonly options: unknown;
+  /** Options for the next start, from the facts of the last ready one: a port that was free to choose must not change. */
+  readonly restartOptions?: (ready: ReadyFacts) => unknown;
   readonly nodeFlags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Exit codes that mean: do not start again, the launcher ends too (bad configuration, refused evidence). */
@@ -22,6 +24,8 @@ export interface ProcessSpec {
 export interface LauncherEvents {
   ready?(name: string, facts: ReadyFacts, pid: number): void;
   exited?(name: string, code: number | null, signal: string | null, restarts: boolean): void;
+  /** A restart did not get ready; the next one follows. `problem` is what the child said, or its exit. */
+  failed?(name: string, problem: string): void;
   /** One line of a child's standard error. */
   line?(name: string, line: string): void;
   /** A child ended for good: the launcher is stopping everything. */
@@ -38,6 +42,7 @@ const HEALTHY_MS = 30_000;
 interface Child {
   readonly spec: ProcessSpec;
   process: ChildProcess | null;
+  options: unknown;
   failures: number;
   readySinceMs: number;
   restart: Timer | null;
@@ -66,7 +71,8 @@ export class Launcher {
   /** Resolves with the ready facts; rejects when the child ends or stays silent before it is ready. */
   start(spec: ProcessSpec): Promise<ReadyFacts> {
     this.#keepAlive ??= setInterval(() => undefined, KEEP_ALIVE_MS);
-    const child: Child = { spec, process: null, failures: 0, readySinceMs: 0, restart: null };
+    const { options } = spec;
+    const child: Child = { spec, process: null, options, failures: 0, readySinceMs: 0, restart: null };
     this.#children.push(child);
     return this.#spawn(child);
   }
@@ -94,7 +100,7 @@ export class Launcher {
       env: { ...process.env, ...spec.env },
     });
     child.process = spawned;
-    spawned.send({ type: 'start', options: spec.options }, () => undefined);
+    spawned.send({ type: 'start', options: child.options }, () => undefined);
     return new Promise((resolve, reject) => {
       let ready = false;
       const timer = this.#clock.after(spec.readyTimeoutMs ?? READY_TIMEOUT_MS, () => {
@@ -110,6 +116,7 @@ export class Launcher {
           ready = true;
           timer.cancel();
           child.readySinceMs = this.#clock.monotonicMs();
+          child.options = spec.restartOptions?.(message.ready) ?? child.options;
           this.#events.ready?.(spec.name, message.ready, spawned.pid ?? 0);
           resolve(message.ready);
         }
@@ -162,8 +169,11 @@ export class Launcher {
     if (this.#stopping) {
       return;
     }
-    this.#spawn(child).catch(() => {
-      // It ended before it was ready: the exit was reported, and it is tried again more slowly.
+    this.#spawn(child).catch((error: unknown) => {
+      if (this.#stopping) {
+        return;
+      }
+      this.#events.failed?.(child.spec.name, error instanceof GatewayError ? error.detail : 'unknown failure');
       child.failures++;
       child.restart = this.#clock.after(BACKOFF_MS[Math.min(child.failures, BACKOFF_MS.length - 1)] ?? 0, () =>
         this.#restart(child),
