@@ -16,12 +16,14 @@ const plan = planFromClone(workerData as WorkerPlan);
 const clock = new SystemClock();
 const metrics = new MetricPage(plan.metrics, plan.index + 1);
 let worker: GatewayWorker | null = null;
+/** The main thread goes on reading the approvals log while this worker opens: what it tells then is not lost. */
+const earlyReviews: ScriptReview[] = [];
 
 const rpc = new ThreadRpc(port, {
   listen: ({ port: wanted }: { port: number }) => running().listen(wanted),
   archived: ({ index }: { index: number }) => running().archived(index),
   nack: ({ first }: { first: number }) => running().nack(first),
-  reviewed: (review: ScriptReview) => running().reviewed(review),
+  reviewed: (review: ScriptReview) => (worker === null ? void earlyReviews.push(review) : worker.reviewed(review)),
   beginDrain: () => running().beginDrain(),
   drain: ({ inFlightMs }: { inFlightMs: number }) => running().drain(inFlightMs),
 });
@@ -48,6 +50,9 @@ worker = await GatewayWorker.open({
   metrics,
   warn: (event, detail) => rpc.notify('warn', { event, detail }),
 });
+for (const review of earlyReviews) {
+  worker.reviewed(review);
+}
 // The beat comes from the loop that serves requests: a loop that hangs stops beating.
 const beat = setInterval(() => metrics.increment('chaperone_heartbeat'), LIMITS.heartbeatMs);
 beat.unref();

@@ -99,7 +99,8 @@ function openWorker(options: NodeParts, plan: WorkerPlan, desk: ApprovalDesk, wo
       log.error('a worker failed', {
         worker: plan.index,
         error: error.name,
-        detail: error instanceof GatewayError ? error.message : error.name,
+        // Texts of ours: an assertion is written in the code. Any other message may quote what it failed on.
+        detail: error instanceof GatewayError || error.name === 'InvariantError' ? error.message : error.name,
       });
       reject(
         error instanceof GatewayError
