@@ -1,16 +1,13 @@
 import { assert } from '../../core/kernel/assert.ts';
 import type { BodyMachine } from './body-stream.ts';
 import { checkHeld, malformed } from './body-stream.ts';
-import { ACTION_DENY, ACTION_DROP, ACTION_INNER, ACTION_PASS, ACTION_SCAN } from './compiled-plan.ts';
+import { ACTION_DENY, ACTION_DROP, ACTION_PASS, ACTION_SCAN } from './compiled-plan.ts';
 import type { CompiledPlan, PlanRule } from './compiled-plan.ts';
+import { CsvColumns } from './csv-columns.ts';
 import type { MaskCounters } from './mask-counters.ts';
 import { TEXT, WITHHELD, NULL, operateOnText, result } from './operators.ts';
-import { hashName } from './path-trie.ts';
-import { Findings } from './scanner/findings.ts';
-import { labelOfName } from './scanner/labels.ts';
 import { BLOCK_BYTES } from './scanner/scan-block.ts';
-import { CELL_CSV_QUOTED, CELL_PLAIN, scanCell } from './scanner/scan-cell.ts';
-import { isSchemaName } from './schema-name.ts';
+import { CELL_CSV_QUOTED, CELL_PLAIN } from './scanner/scan-cell.ts';
 import type { SpanWriter } from './span-writer.ts';
 import { TextReplacer } from './text-replacer.ts';
 
@@ -22,7 +19,6 @@ import { TextReplacer } from './text-replacer.ts';
  *   field  = plain | " { any but " | "" } "               plain: no quote, comma, CR, LF or control
  */
 
-const COLUMNS_MAX = 4096;
 const NAME_BYTES_MAX = 64 * 1024;
 const HEADER = 255;
 
@@ -43,9 +39,8 @@ const NOTHING: Buffer = Buffer.alloc(0);
 /** 1 for bytes of a plain field, 2 for what only a quoted field may have. */
 const FIELD_BYTE: Uint8Array = buildFieldBytes();
 
-/** Scratch of synchronous calls. */
+/** Scratch of a synchronous call. */
 let undoubled = Buffer.alloc(4096);
-const findings = new Findings();
 
 /**
  * Invariants: `#hold` >= 0 while a field is read that may not stand as it is; `#kept` says whether this row already has
@@ -63,7 +58,6 @@ export class CsvMachine implements BodyMachine {
   #isStarved = false;
   #isHeader = true;
   #ordinal = 0;
-  #columns = 0;
   #kept = false;
   /** The comma before this field, -1 for the first one. */
   #separator = -1;
@@ -74,10 +68,7 @@ export class CsvMachine implements BodyMachine {
   #isDoubled = false;
   #action = HEADER;
 
-  readonly #actions: Uint8Array = new Uint8Array(COLUMNS_MAX);
-  readonly #rules: Int32Array = new Int32Array(COLUMNS_MAX);
-  readonly #contexts: number[] = [];
-  readonly #paths: string[] = [];
+  readonly #columns: CsvColumns;
 
   constructor(plan: CompiledPlan, writer: SpanWriter, counters: MaskCounters) {
     this.#plan = plan;
@@ -85,6 +76,7 @@ export class CsvMachine implements BodyMachine {
     this.#counters = counters;
     this.#text = new TextReplacer(plan, writer, counters);
     this.#hasDrop = plan.hasDrop;
+    this.#columns = new CsvColumns(plan);
   }
 
   run(window: Buffer, end: number, isFinal: boolean): number {
@@ -189,11 +181,11 @@ export class CsvMachine implements BodyMachine {
         stop++;
       }
       const byte = stop < end ? (window[stop] as number) : QUOTE;
-      if ((byte !== COMMA && byte !== LF) || this.#ordinal >= this.#columns) {
+      if ((byte !== COMMA && byte !== LF) || this.#ordinal >= this.#columns.count) {
         return position;
       }
-      const action = this.#actions[this.#ordinal] as number;
-      if (action === ACTION_SCAN && stop - position > BLOCK_BYTES) {
+      const action = this.#columns.actions[this.#ordinal] as number;
+      if (action === ACTION_SCAN && stop - position >= BLOCK_BYTES) {
         return position;
       }
       this.#field = position;
@@ -204,7 +196,7 @@ export class CsvMachine implements BodyMachine {
       this.#kept = true;
       this.#separator = -1;
       if (action === ACTION_SCAN) {
-        this.#text.begin(position, this.#contexts[this.#ordinal] ?? 0);
+        this.#text.begin(position, this.#columns.contexts[this.#ordinal] ?? 0);
       }
       this.#endField(window, stop);
       position = stop + 1;
@@ -217,24 +209,21 @@ export class CsvMachine implements BodyMachine {
     this.#isDoubled = false;
     this.#state = isQuoted ? IN_QUOTED : IN_PLAIN;
     if (this.#isHeader) {
-      if (this.#ordinal === COLUMNS_MAX) {
-        malformed('the header has too many columns');
-      }
       this.#action = HEADER;
       this.#hold = this.#separator >= 0 ? this.#separator : position;
       return this.#content;
     }
-    if (this.#ordinal >= this.#columns) {
+    if (this.#ordinal >= this.#columns.count) {
       malformed('a row has more fields than the header');
     }
-    this.#action = this.#actions[this.#ordinal] as number;
+    this.#action = this.#columns.actions[this.#ordinal] as number;
     if (this.#action === ACTION_DROP) {
       this.#hold = this.#separator >= 0 ? this.#separator : position;
       return this.#content;
     }
     this.#keep(window);
     if (this.#action === ACTION_SCAN) {
-      this.#text.begin(this.#content, this.#contexts[this.#ordinal] ?? 0);
+      this.#text.begin(this.#content, this.#columns.contexts[this.#ordinal] ?? 0);
     } else if (this.#action !== ACTION_PASS) {
       this.#hold = position;
     }
@@ -332,9 +321,8 @@ export class CsvMachine implements BodyMachine {
 
   #endRow(): void {
     if (this.#isHeader) {
-      this.#columns = this.#ordinal + 1;
       this.#isHeader = false;
-    } else if (this.#ordinal + 1 !== this.#columns) {
+    } else if (this.#ordinal + 1 !== this.#columns.count) {
       malformed('a row has fewer fields than the header');
     } else {
       this.#counters.rows++;
@@ -365,8 +353,8 @@ export class CsvMachine implements BodyMachine {
         return;
       case ACTION_DENY:
         checkHeld(end - start);
-        this.#counters.unknown(this.#paths[this.#ordinal] ?? '?');
-        this.#writer.replace(window, start, end, WITHHELD, 'unknown', '', this.#paths[this.#ordinal] ?? '?');
+        this.#counters.unknown(this.#columns.paths[this.#ordinal] ?? '?');
+        this.#writer.replace(window, start, end, WITHHELD, 'unknown', '', this.#columns.paths[this.#ordinal] ?? '?');
         return;
       default:
         checkHeld(end - start);
@@ -377,7 +365,7 @@ export class CsvMachine implements BodyMachine {
 
   #notePresence(): void {
     if (this.#contentEnd > this.#content) {
-      this.#counters.present(this.#rules[this.#ordinal] as number);
+      this.#counters.present(this.#columns.rules[this.#ordinal] as number);
     }
   }
 
@@ -395,7 +383,7 @@ export class CsvMachine implements BodyMachine {
     }
     if (answer === TEXT || answer === NULL) {
       const text = answer === TEXT ? result.text : NOTHING;
-      this.#counters.masked(this.#rules[this.#ordinal] as number);
+      this.#counters.masked(this.#columns.rules[this.#ordinal] as number);
       this.#writer.replace(window, this.#field, end, text, rule.class, rule.kind, rule.path);
     }
   }
@@ -405,19 +393,19 @@ export class CsvMachine implements BodyMachine {
     const start = this.#separator >= 0 ? this.#separator : this.#field;
     checkHeld(end - start);
     this.#separator = -1;
-    this.#counters.masked(this.#rules[this.#ordinal] as number);
+    this.#counters.masked(this.#columns.rules[this.#ordinal] as number);
     this.#writer.replace(window, start, end, NOTHING, rule.class, rule.kind, rule.path);
   }
 
   #rule(): PlanRule {
-    const rule = this.#plan.rules[this.#rules[this.#ordinal] as number];
+    const rule = this.#plan.rules[this.#columns.rules[this.#ordinal] as number];
     assert(rule !== undefined, 'a column that is masked has a rule');
     return rule;
   }
 
   #settle(window: Buffer, end: number, isFinal: boolean): void {
     const cell = this.#isDoubled ? CELL_CSV_QUOTED : CELL_PLAIN;
-    this.#text.settle(window, end, isFinal, cell, this.#rules[this.#ordinal] as number, this.#rule());
+    this.#text.settle(window, end, isFinal, cell, this.#columns.rules[this.#ordinal] as number, this.#rule());
   }
 
   /** Content without its doubled quotes. Valid until the next call. */
@@ -441,48 +429,17 @@ export class CsvMachine implements BodyMachine {
     if (end - this.#field > NAME_BYTES_MAX) {
       malformed('a column name is too long');
     }
-    const name = this.#decoded(window);
-    const node = name.length === 0 ? -1 : this.#plan.trie.member(0, name, 0, name.length, hashName(name));
+    const found = this.#columns.add(this.#decoded(window));
     const at = this.#ordinal;
-    if (node < 0) {
-      this.#unknownColumn(window, name, end);
-      return;
-    }
-    const action = this.#plan.actions[node] as number;
-    this.#actions[at] = action === ACTION_INNER ? ACTION_DENY : action;
-    this.#rules[at] = this.#plan.trie.rules[node] as number;
-    this.#paths[at] = this.#plan.trie.paths[node] as string;
-    this.#contexts[at] = this.#plan.rules[this.#plan.trie.rules[node] ?? -1]?.context ?? 0;
-    if (action === ACTION_DROP) {
+    if (this.#columns.actions[at] === ACTION_DROP) {
       const start = this.#separator >= 0 ? this.#separator : this.#field;
       this.#separator = -1;
-      this.#writer.replace(window, start, end, NOTHING, this.#rule().class, '', this.#paths[at] ?? '');
+      this.#writer.replace(window, start, end, NOTHING, this.#rule().class, '', this.#columns.paths[at] ?? '');
       return;
     }
     this.#keep(window);
-  }
-
-  #unknownColumn(window: Buffer, name: Buffer, end: number): void {
-    const at = this.#ordinal;
-    this.#keep(window);
-    if (this.#plan.scansUnknown) {
-      this.#actions[at] = ACTION_SCAN;
-      this.#rules[at] = 0;
-      this.#contexts[at] = labelOfName(name.toString('latin1', 0, 64));
-      scanCell(name, 0, 0, name.length, CELL_PLAIN, 0, this.#plan.scanKinds, findings);
-      if (findings.count > 0) {
-        const kind = this.#plan.kindRules[findings.kindAt(0)];
-        this.#counters.found(0, findings.kindAt(0));
-        this.#writer.replace(window, this.#field, end, WITHHELD, 'request', kind?.kind ?? '', '');
-      }
-      return;
-    }
-    const isNamed = isSchemaName(name, 0, name.length);
-    this.#actions[at] = ACTION_DENY;
-    this.#rules[at] = -1;
-    this.#paths[at] = isNamed ? name.toString('latin1') : '?';
-    if (!isNamed) {
-      this.#writer.replace(window, this.#field, end, WITHHELD, 'unknown', '', '?');
+    if (found !== null) {
+      this.#writer.replace(window, this.#field, end, WITHHELD, 'unknown', found, this.#columns.paths[at] ?? '');
     }
   }
 

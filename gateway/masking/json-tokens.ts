@@ -5,6 +5,9 @@ export const JSON_MORE = 0;
 /** `escapeSize`: no JSON escape, or half of a surrogate pair. */
 export const JSON_REFUSED = -1;
 
+/** Bytes of a number; nothing that anyone computes with is longer. */
+export const ATOM_BYTES_MAX = 1024;
+
 const BACKSLASH = 0x5c;
 
 /** 1 for bytes that stand for themselves inside a string. UTF-8 was checked before. */
