@@ -3,6 +3,7 @@ import { GatewayError } from '../core/kernel/errors.ts';
 import { approvalsCommand } from './approvals.ts';
 import { configCommand } from './config.ts';
 import { bindSession, processIo, type CliIo, type CliSession } from './context.ts';
+import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evidenceCommand } from './evidence.ts';
 import { EXIT, exitCodeOf, type ExitCode } from './exit-code.ts';
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
     evidenceCommand(),
     configCommand(),
     doctorCommand(),
+    demoCommand(),
   ];
   for (const verb of verbs) {
     program.addCommand(verb);

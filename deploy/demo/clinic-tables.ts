@@ -32,7 +32,7 @@ export function loadClinicTables(): ClinicTables {
   return {
     patients,
     encounters: table('encounters'),
-    observations: table('observations'),
+    observations: table('observations').map(measuredOrAnswered),
     claims: table('claims'),
     notes: table('notes'),
   };
@@ -55,6 +55,14 @@ function table(name: string): Row[] {
   return lines.map((cells) =>
     Object.fromEntries(columns.map((column, i) => [column, cellValue(column, cells[i] ?? '')])),
   );
+}
+
+/**
+ * What was measured is `value`; what a person answered in a survey is `answer`, for anything may stand there: one of the
+ * questions is "What address do you live at?".
+ */
+function measuredOrAnswered({ value = null, ...row }: Row): Row {
+  return row['type'] === 'numeric' ? { ...row, value, answer: null } : { ...row, value: null, answer: value };
 }
 
 function cellValue(column: string, text: string): string | number | null {

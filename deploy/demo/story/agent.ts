@@ -1,0 +1,62 @@
+export interface AgentReply {
+  readonly status: number;
+  readonly contentType: string;
+  /** Position of the operation's record, `<writer>/<index>`; empty when the gateway gave none. */
+  readonly evidence: string;
+  readonly text: string;
+}
+
+/** The native error of the gateway (`application/problem+json`). */
+export interface Problem {
+  readonly code: string;
+  readonly detail?: string;
+  readonly reasons: readonly { readonly id: string; readonly msg: string; readonly remediation: string }[];
+  readonly approval?: { readonly id: string };
+}
+
+const REPLY_MS = 60_000;
+
+/** An AI agent in a CI run: it knows the address of the gateway and its own token, and nothing else. */
+export class Agent {
+  readonly #url: string;
+  readonly #token: string;
+
+  constructor(url: string, token: string) {
+    this.#url = url;
+    this.#token = token;
+  }
+
+  /** Resolves when the whole body is here; rejects when the connection breaks before. */
+  async get(path: string): Promise<AgentReply> {
+    return this.#send(path, {});
+  }
+
+  async postJson(path: string, body: string): Promise<AgentReply> {
+    return this.#send(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  }
+
+  async #send(path: string, init: RequestInit): Promise<AgentReply> {
+    const response = await fetch(`${this.#url}${path}`, {
+      ...init,
+      headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
+      signal: AbortSignal.timeout(REPLY_MS),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      contentType: response.headers.get('content-type') ?? '',
+      evidence: response.headers.get('evidence') ?? '',
+      text,
+    };
+  }
+}
+
+/** Null when the reply is not one. */
+export function problemOf(reply: AgentReply): Problem | null {
+  return reply.contentType.startsWith('application/problem+json') ? (JSON.parse(reply.text) as Problem) : null;
+}
+
+/** The claims of a token, as anybody who holds it can read them. */
+export function claimsOf(token: string): Record<string, unknown> {
+  return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>;
+}
