@@ -15,7 +15,7 @@ import type { Bench, BenchContext, BenchOutput } from './harness.ts';
 import { makeBenchLog } from './ingest/ingest-log.ts';
 import type { BenchLog } from './ingest/ingest-log.ts';
 
-const OPERATIONS = 20_000;
+const OPERATIONS = 50_000;
 const OPERATIONS_SMOKE = 100;
 const RECORDS_PER_SECOND_MIN = 50_000;
 const PUBLISH_BATCHES = 16;

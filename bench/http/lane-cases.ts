@@ -9,7 +9,7 @@ import { DEMO_ISSUER, demoToken, WorkerHarness } from '../../gateway/e2e/testing
 import { GITHUB_ACTIONS_MAPPING } from '../../gateway/identity/claim-mapping.ts';
 import { IdentityVerifier } from '../../gateway/identity/identity-verifier.ts';
 import { fixedKeySource, parseKeySet } from '../../gateway/identity/key-set.ts';
-import { bearerToken } from '../../gateway/lanes/http/headers.ts';
+import { bearerToken, forwardedHeaders } from '../../gateway/lanes/http/headers.ts';
 import type { HttpExchange } from '../../gateway/lanes/http/http-listener.ts';
 import type { HttpUpstream, UpstreamResponseHead } from '../../gateway/lanes/http/http-upstream.ts';
 import { analyseRequest } from '../../gateway/lanes/http/request-content.ts';
@@ -142,7 +142,7 @@ function createJudge(): Judge {
         query: head.query,
         target: path,
         host: '',
-        headers: head.headers,
+        headers: forwardedHeaders(head.headers),
         contentType: '',
         body,
         route,

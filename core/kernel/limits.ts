@@ -84,7 +84,7 @@ export const LIMITS = {
   archiveFlushBytes: 8 * MIB,
   bundleBytesMax: 64 * MIB,
   bundleFilesMax: 4_096,
-  principalEvidenceBytesPerMinute: 256 * MIB,
+  principalEvidenceBytesPerMinute: 4096 * MIB,
   busPartitionsMax: 1_024,
   busKeyBytesMax: 1 * KIB,
   busValueBytesMax: 1 * MIB,

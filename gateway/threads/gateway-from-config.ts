@@ -20,7 +20,7 @@ import { startControlServer, type ControlServer } from '../control/grpc-server.t
 import { healthService } from '../control/health-service.ts';
 import { evidenceService, nodeService } from '../control/node-service.ts';
 import { BUILT_IN_MAPPINGS, parseClaimMapping, type ClaimMapping } from '../identity/claim-mapping.ts';
-import { compileBundle, loadBundle } from '../policy/bundle.ts';
+import { checkBundleInPool } from '../adapters/pool/check-bundle.ts';
 import type { BundleKey } from '../policy/bundle-signature.ts';
 import { GatewayNode } from './gateway-node.ts';
 import { NodeEvidence } from './node-evidence.ts';
@@ -117,10 +117,13 @@ async function sharedPlan(
   binaryDigest: Buffer,
 ): Promise<Omit<WorkerPlan, 'index' | 'metrics' | 'reviews'>> {
   const { config, digest } = loaded;
-  const bundle = loadBundle(await readFile(config.policy.bundle), {
-    keys: await bundleKeys(config),
-    env: config.env,
-    allowUnsigned: config.policy.allowUnsigned,
+  const { loaded: bundle, engine } = await checkBundleInPool({
+    file: await readFile(config.policy.bundle),
+    options: {
+      keys: await bundleKeys(config),
+      env: config.env,
+      allowUnsigned: config.policy.allowUnsigned,
+    },
   });
   for (const connection of config.connections) {
     if (connection.maskProfile !== bundle.masks.name) {
@@ -151,7 +154,7 @@ async function sharedPlan(
       ),
     },
     bundle: {
-      engine: compileBundle(bundle),
+      engine,
       profile: bundle.masks,
       catalogueJson: bundle.catalogueJson,
       peopleJson: bundle.peopleJson,
