@@ -3,9 +3,10 @@ import { CHAR_CLASS, DIGIT, LETTER, hexValue } from './char-class.ts';
 import { entityAt } from './html-entities.ts';
 
 /*
- * One layer of decoding. The result is ASCII only (see code-points.ts) and never longer than the source, and a map says
- * for each decoded byte where in the original cell its encoded form begins; what vanished belongs to the byte before.
- * A finding [s, e) of the decoded text therefore covers the original bytes [map[s], map[e]): the whole encoded run.
+ * One layer of decoding. The result is ASCII only (see code-points.ts) and never longer than the source. Where a byte
+ * came from is known by marks: a mark (decoded, source) says that from `decoded` on, bytes stand for themselves from
+ * `source` on, up to the next mark. Each encoded unit has one mark at itself and one behind it, so a finding [s, e)
+ * covers the source bytes [sourceOf(s), sourceOf(e)): the whole encoded run. What vanished belongs to the byte before.
  */
 
 /** `\n \" \/ \\ \uXXXX \xXX`. */
@@ -21,11 +22,13 @@ export const DECODE_CSV_QUOTES = 16;
 
 export const DECODE_NESTED: number = DECODE_ESCAPES | DECODE_PERCENT | DECODE_ENTITIES;
 
-/** A decoded text with its map. `starts` has one entry more than `bytes`: the end of the source. */
+/** A decoded text with its marks, in order: decoded position, source position. */
 export interface DecodedText {
   bytes: Uint8Array;
-  starts: Int32Array;
   size: number;
+  marks: Int32Array;
+  /** Numbers in `marks`, two for each mark. */
+  marksSize: number;
 }
 
 const BACKSLASH = 0x5c;
@@ -35,51 +38,77 @@ const PLUS = 0x2b;
 const QUOTE = 0x22;
 const REPLACEMENT = 0xfffd;
 
-/** Bytes that are looked at; all others stand for themselves. */
-const SPECIAL: Uint8Array = buildSpecial();
+/** For each set of modes, the bytes that are looked at; all others stand for themselves. */
+const SPECIAL: readonly Uint8Array[] = Array.from({ length: 32 }, (_, modes) => buildSpecial(modes));
 
 /** What `unitAt` found: its code point and where the next one begins. Shared scratch of a synchronous loop. */
 let unitCodePoint = 0;
 let unitNext = 0;
 
 export function newDecodedText(size: number): DecodedText {
-  return { bytes: new Uint8Array(size), starts: new Int32Array(size + 1), size: 0 };
+  return { bytes: new Uint8Array(size), size: 0, marks: new Int32Array(64), marksSize: 0 };
 }
 
-/**
- * Decodes [start, end) of `source` into `target`. `sourceStarts` is the map of the layer before, null when the source
- * is the original text. `target` must have room for `end - start` bytes.
- */
-export function decodeLayer(
-  source: Uint8Array,
-  sourceStarts: Int32Array | null,
-  start: number,
-  end: number,
-  modes: number,
-  target: DecodedText,
-): void {
-  const { bytes, starts } = target;
-  const special = SPECIAL;
+/** Decodes [start, end) of `source` into `target`, which must have room for `end - start` bytes. */
+export function decodeLayer(source: Uint8Array, start: number, end: number, modes: number, target: DecodedText): void {
+  const bytes = target.bytes;
+  const special = SPECIAL[modes] as Uint8Array;
   let size = 0;
   let position = start;
-  while (position < end) {
-    const byte = source[position] as number;
-    if (special[byte] === 0) {
-      bytes[size] = byte;
-      starts[size++] = sourceStarts === null ? position : (sourceStarts[position] as number);
-      position++;
-      continue;
+  target.marksSize = 0;
+  mark(target, 0, start);
+  for (;;) {
+    while (position < end && special[source[position] as number] === 0) {
+      bytes[size++] = source[position++] as number;
     }
+    if (position >= end) {
+      break;
+    }
+    const byte = source[position] as number;
     unitAt(source, start, position, end, byte, modes);
     const folded = foldCodePoint(unitCodePoint);
-    if (folded !== DROPPED) {
+    if (folded === DROPPED) {
+      mark(target, size, unitNext);
+    } else {
       bytes[size] = folded;
-      starts[size++] = sourceStarts === null ? position : (sourceStarts[position] as number);
+      mark(target, size, position);
+      mark(target, ++size, unitNext);
     }
     position = unitNext;
   }
-  starts[size] = sourceStarts === null ? end : (sourceStarts[end] as number);
   target.size = size;
+}
+
+/** Where in the source the decoded byte `at` came from; for `size`, the end of the source. */
+export function sourceOf(text: DecodedText, at: number): number {
+  const marks = text.marks;
+  let low = 0;
+  let high = text.marksSize >> 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if ((marks[middle * 2] as number) <= at) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return (marks[low * 2 + 1] as number) + at - (marks[low * 2] as number);
+}
+
+function mark(text: DecodedText, decoded: number, source: number): void {
+  const last = text.marksSize - 2;
+  if (last >= 0 && text.marks[last] === decoded) {
+    text.marks[last + 1] = source; // Nothing stands between the two: the later one holds.
+    return;
+  }
+  if (text.marksSize + 2 > text.marks.length) {
+    const marks = new Int32Array(text.marks.length * 2);
+    marks.set(text.marks);
+    text.marks = marks;
+  }
+  text.marks[text.marksSize] = decoded;
+  text.marks[text.marksSize + 1] = source;
+  text.marksSize += 2;
 }
 
 /** Length of the UTF-8 sequence at `at`, 1 when it is none. Sets `unitCodePoint`. */
@@ -211,13 +240,20 @@ function percentAt(source: Uint8Array, at: number, end: number): void {
   unitNext = at + size * 3;
 }
 
-function buildSpecial(): Uint8Array {
+function buildSpecial(modes: number): Uint8Array {
   const table = new Uint8Array(256).fill(1, 0x80);
   table.fill(1, 0, 0x20);
   table.fill(0, 0x09, 0x0b);
   table[0x0d] = 0;
-  for (const byte of [BACKSLASH, PERCENT, AMPERSAND, PLUS, QUOTE, 0x7f]) {
-    table[byte] = 1;
+  table[0x7f] = 1;
+  for (const [mode, byte] of [
+    [DECODE_ESCAPES, BACKSLASH],
+    [DECODE_PERCENT, PERCENT],
+    [DECODE_ENTITIES, AMPERSAND],
+    [DECODE_PLUS, PLUS],
+    [DECODE_CSV_QUOTES, QUOTE],
+  ] as const) {
+    table[byte] = (modes & mode) !== 0 ? 1 : 0;
   }
   return table;
 }

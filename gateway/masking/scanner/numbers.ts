@@ -199,8 +199,9 @@ function withExtension(bytes: Uint8Array, stop: number, end: number): number {
   while (position < end && position - digits < 6 && isDigit(bytes[position])) {
     position++;
   }
-  // Digits that go on as groups are a number of their own.
-  const goesOn = position + 1 < end && isSeparator(bytes[position] as number) && isDigit(bytes[position + 1]);
+  // Digits that go on, also as groups, are a number of their own.
+  const next = position < end && isSeparator(bytes[position] as number) ? position + 1 : position;
+  const goesOn = next < end && isDigit(bytes[next]);
   return position === digits || goesOn ? stop : position;
 }
 

@@ -31,6 +31,7 @@ const FOUND: readonly (readonly [text: string, ...kinds: string[]])[] = [
   ['AB<123-45-6789>CD', 'ssn'],
   ['<400-833-2380> <(400) 833-2380> <+1 (400) 833-2380> <1-800-555-1212>', 'phone', 'phone', 'phone', 'phone'],
   ['<400.833.2380 ext. 12>, <4008332380>'.replace('<4008332380>', '4008332380'), 'phone'],
+  ['<400-833-2380>x<5500000000000004>', 'phone', 'card'],
   ['phone <4008332380> fax <8332380>', 'phone', 'phone'],
   ['<+44 20 7946 0958> <+33 1 23 45 67 89> <+4930123456>', 'phone', 'phone', 'phone'],
   ['<a.b+c@example.co.uk>, <o\'brien@x.org>; "<x_y@sub.example.com>"', 'email', 'email', 'email'],

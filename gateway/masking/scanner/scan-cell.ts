@@ -7,6 +7,7 @@ import {
   DECODE_PLUS,
   decodeLayer,
   newDecodedText,
+  sourceOf,
 } from './decode-layer.ts';
 import type { DecodedText } from './decode-layer.ts';
 import { Findings } from './findings.ts';
@@ -46,6 +47,8 @@ let depthNow = 0;
 /** The label bits and medium of the cell that is being scanned. */
 let contextNow = 0;
 let cellNow = 0;
+/** The layer that was decoded from the cell itself. */
+let baseNow = 0;
 
 /**
  * Adds to `findings` (which it clears first) what [start, end) holds, as settled positions in `bytes`. `floor` <= start
@@ -67,65 +70,75 @@ export function scanCell(
   contextNow = context;
   cellNow = cell;
   const spelled = cell & (DECODE_ESCAPES | DECODE_CSV_QUOTES);
+  let saw = SAW_SLOW;
   if (spelled === 0) {
     const plain = found[0] as Findings;
     plain.clear();
-    const saw = scanner.scan(bytes, floor, start, end, context, plain, probeToken);
+    saw = scanner.scan(bytes, floor, start, end, context, plain, probeToken);
     if ((saw & SAW_SLOW) === 0) {
-      collect(plain, null, start, kinds, findings);
-      if ((saw & SAW_ENCODED) !== 0 || (cell & DECODE_PLUS) !== 0) {
-        scanDeeper(bytes, null, floor, start, end, 0, kinds, findings);
+      collect(plain, -1, start, kinds, findings);
+      if (goesDeeper(saw, 0)) {
+        // Layer 0 is the cell itself: the first decoded layer has the place of layer 1.
+        decodeLayer(bytes, floor, end, nestedModes(), layerOf(1, end - floor));
+        scanLayers(1, 1, start, kinds, findings);
       }
-      findings.settle();
-      return;
     }
   }
-  const text = layerOf(0, end - floor);
-  decodeLayer(bytes, null, floor, end, spelled, text);
-  scanLayer(text, start, 0, kinds, findings);
+  if ((saw & SAW_SLOW) !== 0) {
+    decodeLayer(bytes, floor, end, spelled, layerOf(0, end - floor));
+    scanLayers(0, 0, start, kinds, findings);
+  }
   findings.settle();
 }
 
-/** Scans one decoded layer, then what is encoded in it. `start` is a position in the cell. */
-function scanLayer(text: DecodedText, start: number, depth: number, kinds: number, findings: Findings): void {
-  const first = firstAt(text, start);
-  const here = found[depth] as Findings;
-  here.clear();
-  depthNow = depth;
-  const probe = depth < DEPTH_MAX ? probeToken : null;
-  const saw = scanner.scan(text.bytes, 0, first, text.size, contextNow, here, probe);
-  assert((saw & SAW_SLOW) === 0, 'a decoded layer is ASCII');
-  collect(here, text.starts, start, kinds, findings);
-  const isFormAtTop = depth === 0 && (cellNow & DECODE_PLUS) !== 0;
-  if (((saw & SAW_ENCODED) !== 0 || isFormAtTop) && depth < DEPTH_MAX) {
-    scanDeeper(text.bytes, text.starts, 0, start, text.size, depth, kinds, findings);
+/**
+ * Scans layer `first`, then what is encoded in it, layer by layer. Layer `base` was decoded from the cell; each other
+ * one from the layer before.
+ */
+function scanLayers(base: number, first: number, start: number, kinds: number, findings: Findings): void {
+  for (let depth = first; ; depth++) {
+    const text = layers[depth] as DecodedText;
+    const here = found[depth] as Findings;
+    here.clear();
+    depthNow = depth;
+    baseNow = base;
+    const probe = depth < DEPTH_MAX ? probeToken : null;
+    const saw = scanner.scan(text.bytes, 0, firstAt(depth, start), text.size, contextNow, here, probe);
+    assert((saw & SAW_SLOW) === 0, 'a decoded layer is ASCII');
+    collect(here, depth, start, kinds, findings);
+    if (depth === DEPTH_MAX || !goesDeeper(saw, depth)) {
+      return;
+    }
+    decodeLayer(text.bytes, 0, text.size, nestedModes(), layerOf(depth + 1, text.size));
   }
 }
 
-function scanDeeper(
-  source: Uint8Array,
-  starts: Int32Array | null,
-  from: number,
-  start: number,
-  end: number,
-  depth: number,
-  kinds: number,
-  findings: Findings,
-): void {
-  const text = layerOf(depth + 1, end - from);
-  decodeLayer(source, starts, from, end, DECODE_NESTED | (cellNow & DECODE_PLUS), text);
-  scanLayer(text, start, depth + 1, kinds, findings);
+function goesDeeper(saw: number, depth: number): boolean {
+  return (saw & SAW_ENCODED) !== 0 || (depth === 0 && (cellNow & DECODE_PLUS) !== 0);
+}
+
+function nestedModes(): number {
+  return DECODE_NESTED | (cellNow & DECODE_PLUS);
+}
+
+/** Position in the cell of byte `at` of a layer; -1 is the cell itself. */
+function cellPosition(depth: number, at: number): number {
+  let position = at;
+  for (let layer = depth; layer >= baseNow; layer--) {
+    position = sourceOf(layers[layer] as DecodedText, position);
+  }
+  return position;
 }
 
 /** Maps findings of a layer to the cell. What begins before `start` was judged with the block before: cut it off. */
-function collect(from: Findings, starts: Int32Array | null, start: number, kinds: number, to: Findings): void {
+function collect(from: Findings, depth: number, start: number, kinds: number, to: Findings): void {
   for (let i = 0; i < from.count; i++) {
     const kind = from.kindAt(i);
     if ((kinds & (1 << kind)) === 0) {
       continue;
     }
-    const first = starts === null ? from.startAt(i) : (starts[from.startAt(i)] as number);
-    const end = starts === null ? from.endAt(i) : (starts[from.endAt(i)] as number);
+    const first = depth < 0 ? from.startAt(i) : cellPosition(depth, from.startAt(i));
+    const end = depth < 0 ? from.endAt(i) : cellPosition(depth, from.endAt(i));
     if (end > start) {
       to.add(Math.max(start, first), end, kind);
     }
@@ -133,12 +146,12 @@ function collect(from: Findings, starts: Int32Array | null, start: number, kinds
 }
 
 /** Index of the first byte of the layer that came from `start` or later. */
-function firstAt(text: DecodedText, start: number): number {
+function firstAt(depth: number, start: number): number {
   let low = 0;
-  let high = text.size;
+  let high = (layers[depth] as DecodedText).size;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((text.starts[middle] as number) < start) {
+    if (cellPosition(depth, middle) < start) {
       low = middle + 1;
     } else {
       high = middle;
@@ -173,7 +186,7 @@ function probeText(bytes: Uint8Array, start: number, end: number): number {
   let saw = scanner.scan(bytes, start, start, end, contextNow, inner, probe);
   if (inner.count === 0 && saw !== 0 && depth + 2 < layers.length) {
     const text = layerOf(depth + 2, end - start);
-    decodeLayer(bytes, null, start, end, DECODE_NESTED, text);
+    decodeLayer(bytes, start, end, DECODE_NESTED, text);
     saw = scanner.scan(text.bytes, 0, 0, text.size, contextNow, inner, null);
   }
   depthNow = depth;
