@@ -166,7 +166,7 @@ describe('a full disk', () => {
 });
 
 test('random lives end in a crash without losing what was acknowledged', async () => {
-  const cycles = 250 * SCALE;
+  const cycles = 120 * SCALE;
   let acknowledged = 0;
   let torn = 0;
   for (let seed = 1; seed <= cycles; seed++) {
