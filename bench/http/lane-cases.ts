@@ -128,7 +128,7 @@ function createJudge(): Judge {
     token: demoToken(issuer),
     catalogue,
     profile,
-    plans: new PlanCache(catalogue, profile),
+    plans: new PlanCache(catalogue, profile, clock),
     decide: (exchange) => {
       const { head } = exchange;
       const token = defined(bearerToken(head.headers), 'the load sends a token');

@@ -14,7 +14,6 @@ import {
   isAttested,
   isReviewed,
   UNKNOWN_FACTS,
-  type PolicyFacts,
   type PolicyRequest,
 } from './policy-input.ts';
 
@@ -40,6 +39,22 @@ interface Branch {
 }
 type Op = string | Leaf;
 
+/** A text of a small vocabulary, which is mostly the one that it was the last time. */
+const wordLeaf = (origin: Origin, get: (request: PolicyRequest, nowMs: number) => string): Leaf => {
+  let last = '';
+  let quoted = '""';
+  return {
+    origin,
+    text: ({ request, nowMs }) => {
+      const text = get(request, nowMs);
+      if (text !== last) {
+        last = text;
+        quoted = word(text);
+      }
+      return quoted;
+    },
+  };
+};
 const subjectLeaf = (text: (subject: Subject) => string): Leaf => ({
   origin: 'subject',
   text: ({ request }) => text(request.subject),
@@ -50,8 +65,6 @@ const connectionLeaf = (text: (connection: ConnectionInfo) => string): Leaf => (
 });
 const leaf = (text: (sources: InputSources) => string): Leaf => ({ origin: 'request', text });
 const operationLeaf = (text: (operation: Operation) => string): Leaf => leaf(({ request }) => text(request.operation));
-const factsLeaf = (text: (facts: PolicyFacts) => string): Leaf =>
-  leaf(({ request }) => text(request.facts ?? UNKNOWN_FACTS));
 
 /** The input document, version 1. Members in the order of canonical JSON. */
 const DOCUMENT: Branch = {
@@ -60,21 +73,21 @@ const DOCUMENT: Branch = {
     connection: {
       members: {
         database: connectionLeaf((connection) => quote(connection.database)),
-        env: connectionLeaf((connection) => word(connection.env)),
-        kind: connectionLeaf((connection) => word(connection.kind)),
+        env: wordLeaf('connection', ({ connection }) => connection.env),
+        kind: wordLeaf('connection', ({ connection }) => connection.kind),
         labels: connectionLeaf((connection) => canonicalJson({ ...connection.labels })),
-        name: connectionLeaf((connection) => word(connection.name)),
+        name: wordLeaf('connection', ({ connection }) => connection.name),
       },
     },
     facts: {
       members: {
-        bytes_band: factsLeaf((facts) => word(facts.bytesBand)),
-        client_net: leaf(({ request }) => word(clientNet(request.remoteAddress))),
-        denied_recent_band: factsLeaf((facts) => word(facts.deniedRecentBand)),
-        est_rows_band: factsLeaf((facts) => word(facts.estRowsBand)),
-        risk: factsLeaf((facts) => word(facts.risk)),
-        rows_band: operationLeaf((operation) => word(operation.facts.rowsBand)),
-        subjects_band: factsLeaf((facts) => word(facts.subjectsBand)),
+        bytes_band: wordLeaf('request', ({ facts }) => (facts ?? UNKNOWN_FACTS).bytesBand),
+        client_net: wordLeaf('request', ({ remoteAddress }) => clientNet(remoteAddress)),
+        denied_recent_band: wordLeaf('request', ({ facts }) => (facts ?? UNKNOWN_FACTS).deniedRecentBand),
+        est_rows_band: wordLeaf('request', ({ facts }) => (facts ?? UNKNOWN_FACTS).estRowsBand),
+        risk: wordLeaf('request', ({ facts }) => (facts ?? UNKNOWN_FACTS).risk),
+        rows_band: wordLeaf('request', ({ operation }) => operation.facts.rowsBand),
+        subjects_band: wordLeaf('request', ({ facts }) => (facts ?? UNKNOWN_FACTS).subjectsBand),
         time: {
           members: {
             business: leaf(({ nowMs }) => String(hourFacts(nowMs).business)),
@@ -86,11 +99,11 @@ const DOCUMENT: Branch = {
     },
     operation: {
       members: {
-        class: operationLeaf((operation) => word(operation.class)),
+        class: wordLeaf('request', ({ operation }) => operation.class),
         classes: operationLeaf((operation) => listText(operation.classes)),
         egress: {
           members: {
-            destination: operationLeaf((operation) => word(operation.egress.destination)),
+            destination: wordLeaf('request', ({ operation }) => operation.egress.destination),
             kinds: operationLeaf((operation) => listText(operation.egress.kinds)),
           },
         },
@@ -99,7 +112,7 @@ const DOCUMENT: Branch = {
             function_calls: operationLeaf((operation) => listText(operation.facts.functionCalls)),
             has_limit: operationLeaf((operation) => String(operation.facts.hasLimit)),
             has_where: operationLeaf((operation) => String(operation.facts.hasWhere)),
-            lineage: operationLeaf((operation) => word(operation.facts.lineage)),
+            lineage: wordLeaf('request', ({ operation }) => operation.facts.lineage),
             multi: operationLeaf((operation) => String(operation.facts.multi)),
           },
         },
@@ -108,23 +121,23 @@ const DOCUMENT: Branch = {
         kinds: operationLeaf((operation) => listText(operation.kinds)),
         objects: operationLeaf(objectsText),
         outputs_classes: operationLeaf((operation) => listText(operation.outputsClasses)),
-        unresolved: operationLeaf((operation) => String(operation.unresolved)),
-        verb: operationLeaf((operation) => word(operation.verb)),
+        unresolved: operationLeaf((operation) => (operation.unresolved ? 'true' : 'false')),
+        verb: wordLeaf('request', ({ operation }) => operation.verb),
       },
     },
     session: {
       members: {
         agent: {
           members: {
-            attested: subjectLeaf((subject) => String(isAttested(subject))),
+            attested: subjectLeaf((subject) => (isAttested(subject) ? 'true' : 'false')),
             group: subjectLeaf((subject) => quote(agentOf(subject).group)),
             id: subjectLeaf((subject) => quote(agentOf(subject).id)),
-            kind: subjectLeaf((subject) => word(agentKind(subject))),
+            kind: wordLeaf('subject', ({ subject }) => agentKind(subject)),
           },
         },
         auth: {
           members: {
-            age_band: leaf(({ request, nowMs }) => word(ageBand(request.subject, nowMs))),
+            age_band: wordLeaf('request', ({ subject }, nowMs) => ageBand(subject, nowMs)),
             issuer: subjectLeaf((subject) => quote(subject.auth.issuer)),
             method: subjectLeaf((subject) => quote(subject.auth.method)),
             mfa: subjectLeaf((subject) => String(subject.auth.mfa)),
@@ -151,7 +164,7 @@ const DOCUMENT: Branch = {
           members: {
             groups: subjectLeaf((subject) => listText(subject.groups)),
             id: subjectLeaf((subject) => quote(humanOf(subject)?.id ?? '')),
-            type: subjectLeaf((subject) => word(humanType(subject) ?? '')),
+            type: wordLeaf('subject', ({ subject }) => humanType(subject) ?? ''),
           },
         },
         purpose: subjectLeaf((subject) => quote(subject.purpose)),
@@ -342,6 +355,9 @@ function chainText({ principal, actors }: Subject): string {
 }
 
 function listText(items: readonly string[]): string {
+  if (items.length === 0) {
+    return '[]';
+  }
   let out = '[';
   for (let i = 0; i < items.length; i++) {
     out += (i === 0 ? '' : ',') + word(items[i] as string);
@@ -358,6 +374,9 @@ function objectsText(operation: Operation): string {
 }
 
 function grantsText(grants: readonly GrantFact[]): string {
+  if (grants.length === 0) {
+    return '[]';
+  }
   let out = '[';
   for (const grant of grants) {
     out += `${out.length === 1 ? '' : ','}{"by":${quote(grant.by)},"code":${quote(grant.code)},"expires_band":${quote(grant.expiresBand)},"scope":${quote(grant.scope)}}`;

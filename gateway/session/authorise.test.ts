@@ -110,7 +110,7 @@ function setUp(decide: (input: DecideInput) => Verdict, replicated = false) {
   const authoriser = new Authoriser({
     recorder,
     policy: { decide: (input) => decisionOf(decide(input)) },
-    plans: new PlanCache(catalogue, { name: 'safe-harbor', operators: {} }),
+    plans: new PlanCache(catalogue, { name: 'safe-harbor', operators: {} }, clock),
     desk,
     clock,
     isReviewed: () => false,

@@ -1,3 +1,4 @@
+import { createServer, type AddressInfo } from 'node:net';
 import type { Bus, BusMessage, Tail } from '../../core/bus/bus.ts';
 import { TOPICS } from '../../core/bus/topics.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
@@ -328,7 +329,9 @@ export class GatewayNode {
   }
 
   async #listen(): Promise<void> {
-    let wanted = this.#o.plan.listen.port;
+    const { host, port: configured } = this.#o.plan.listen;
+    // Listeners can share a port only when they are told its number.
+    let wanted = configured === 0 && this.#workers.length > 1 ? await freePort(host) : configured;
     for (const worker of this.#workers) {
       const { port, adapter, shares } = await worker.rpc.call<{ port: number; adapter: string; shares: boolean }>(
         'listen',
@@ -336,7 +339,7 @@ export class GatewayNode {
       );
       if (worker.index === 0) {
         this.#ports = { port, adapter };
-        wanted = shares || this.#o.plan.listen.port !== 0 ? (shares ? port : wanted) : 0;
+        wanted = shares ? port : wanted;
       }
     }
   }
@@ -409,4 +412,16 @@ function openControlWriter(options: NodeParts, disk: NodeDisk, recovered: Recove
 function makePages(workers: number): { memory: SharedArrayBuffer; pages: MetricPage[] } {
   const memory = new SharedArrayBuffer(metricMemoryBytes(workers + 1));
   return { memory, pages: Array.from({ length: workers + 1 }, (_, i) => new MetricPage(memory, i)) };
+}
+
+/** Limit: somebody else may take it before it is listened on; the start then fails and says so. */
+function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, host, () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
 }

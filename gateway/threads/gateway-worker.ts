@@ -252,7 +252,7 @@ async function composeRooms(
   const authoriser = new Authoriser({
     recorder,
     policy: engine,
-    plans: new PlanCache(catalogue, profile),
+    plans: new PlanCache(catalogue, profile, clock),
     desk: {
       ask: (request) => host.ask(request),
       wait: (id, holdMs) => host.wait(id, holdMs),
