@@ -71,7 +71,7 @@ export function approvalCard({ view, shown, preview, nowMs, earlier }: CardInput
     `Approval ${view.id}   ${view.state}${expiry}`,
     '',
     ...labelled('EFFECT', effectText(shown)),
-    ...labelled('MASKED', maskText(shown)),
+    ...labelled('SEEN', maskText(shown)),
     '',
     ...labelled('RUNS', preview === null ? closedPreview(shown) : previewText(preview)),
     '',
@@ -92,20 +92,49 @@ function effectText({ operation, connection, env, limits }: ShownView): string {
     ...(limits['bytes'] === undefined ? [] : [bytesText(limits['bytes'])]),
   ];
   const where = `${connection}${env === '' ? '' : ` (${env})`}`;
-  const classes = operation.classes.length === 0 ? '' : `, including ${operation.classes.join(', ')}`;
   const bound = bounds.length === 0 ? '' : `; at most ${bounds.join(' and ')}`;
-  return printable(`${operation.verb}: ${amount}${objects} on ${where}${classes}${bound}`);
+  return printable(`${operation.verb}: ${amount}${objects} on ${where}${bound}`);
 }
 
-/** Nothing is hidden by a default: what passes in clear is named first, and that the rest is redacted is said. */
-function maskText({ masks }: ShownView): string {
-  const clear = Object.keys(masks).filter((name) => masks[name] === 'none');
-  const other = Object.entries(masks).filter(([, strength]) => strength !== 'none');
-  return [
-    clear.length === 0 ? 'no identifying class passes in clear' : `IN CLEAR: ${clear.join(', ')}`,
-    ...(other.length === 0 ? [] : [other.map(([name, strength]) => `${name} ${strength}`).join(', ')]),
-    'every other identifying class is redacted',
-  ].join('; ');
+/**
+ * What the agent would see of the classes that this operation touches, the clear ones first; then in a word what applies
+ * to the rest. A class that the verdict does not name is redacted by the gateway.
+ */
+function maskText({ masks, operation }: ShownView): string {
+  const strengthOf = (name: string): string => masks[name] ?? 'redact';
+  const touched = groupBy(operation.classes, strengthOf);
+  const others = groupBy(
+    Object.keys(masks).filter((name) => !operation.classes.includes(name)),
+    strengthOf,
+  );
+  const lines = [...touched].map(([strength, names]) => `${STRENGTH_TEXT[strength] ?? strength}: ${names.join(', ')}`);
+  const rest = [...others].map(([strength, names]) =>
+    strength === 'none' ? `in clear ${names.join(', ')}` : `${names.length} ${STRENGTH_TEXT[strength] ?? strength}`,
+  );
+  return printable(
+    [...lines, `should others appear: ${[...rest, 'what is not listed redacted'].join('; ')}`].join('\n'),
+  );
+}
+
+/** In the order in which an approver wants to know. */
+const STRENGTHS = ['none', 'partial', 'pseudonym', 'token', 'redact', 'null', 'drop'];
+const STRENGTH_TEXT: Readonly<Record<string, string>> = {
+  none: 'IN CLEAR',
+  partial: 'partly',
+  pseudonym: 'as pseudonyms',
+  token: 'as tokens',
+  redact: 'redacted',
+  null: 'nulled',
+  drop: 'dropped',
+};
+
+function groupBy(names: readonly string[], strengthOf: (name: string) => string): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const name of names) {
+    const strength = strengthOf(name);
+    groups.set(strength, [...(groups.get(strength) ?? []), name]);
+  }
+  return new Map([...groups].sort(([a], [b]) => STRENGTHS.indexOf(a) - STRENGTHS.indexOf(b)));
 }
 
 function closedPreview({ operation }: ShownView): string {

@@ -122,9 +122,10 @@ async function decide(
   decision: 'approve' | 'deny',
   options: DecideOptions,
 ): Promise<void> {
-  const [{ withControl }, { openWithKeys }, { signDecision }, { GatewayError }] = await Promise.all([
+  const [{ withControl }, { openWithKeys }, { parseShown }, { signDecision }, { GatewayError }] = await Promise.all([
     import('./deployment.ts'),
     import('./approval-keys.ts'),
+    import('./approval-card.ts'),
     import('../gateway/contract/approval-decision.ts'),
     import('../core/kernel/errors.ts'),
   ]);
@@ -139,8 +140,15 @@ async function decide(
     if (options.shown !== undefined && !shownDigest.toString('hex').startsWith(options.shown)) {
       throw new GatewayError('approval_signature', 'this is not what --shown names: look at it again');
     }
-    const decidedMs = context.clock.nowMs();
     const { person, reason } = options;
+    const isJustified = decision === 'deny' || parseShown(view.shown).approvals.some((one) => one.justify);
+    if (isJustified && reason.trim() === '') {
+      throw new GatewayError(
+        'config_invalid',
+        'this decision needs --reason <text>; the requester and the record get it',
+      );
+    }
+    const decidedMs = context.clock.nowMs();
     const signature = signDecision(
       {
         approvalId: view.id,

@@ -31,22 +31,26 @@ export function sessionsCommand(): Command {
 }
 
 async function list(context: CliContext, limit: number): Promise<void> {
-  const [{ loadCliConfig }, { runningDeployment }, { SessionIndex }, { printable, table }] = await Promise.all([
-    import('./deployment.ts'),
-    import('./run-file.ts'),
-    import('./sessions/session-index.ts'),
-    import('./print.ts'),
-  ]);
+  const [{ loadCliConfig }, { runningDeployment }, { SessionIndex }, { catchUp }, { printable, table }] =
+    await Promise.all([
+      import('./deployment.ts'),
+      import('./run-file.ts'),
+      import('./sessions/session-index.ts'),
+      import('./sessions/catch-up.ts'),
+      import('./print.ts'),
+    ]);
   const { config } = loadCliConfig(context);
-  const index = new SessionIndex(runningDeployment(config.node.dataDir).clickhouse);
+  const run = runningDeployment(config.node.dataDir);
+  const index = new SessionIndex(run.clickhouse);
   try {
+    await catchUp(context, config, run, index);
     const sessions = await index.sessions(limit);
     if (context.json) {
       context.out(JSON.stringify({ ok: true, sessions }));
       return;
     }
     if (sessions.length === 0) {
-      context.out('No sessions yet. Records appear a second or two after they are made.');
+      context.out('No sessions yet.');
       return;
     }
     const rows = sessions.map((one) => [

@@ -1,3 +1,4 @@
+import { basename, relative } from 'node:path';
 import { Command } from 'commander';
 import { contextOf, type CliContext } from './context.ts';
 import { EXIT } from './exit-code.ts';
@@ -33,7 +34,7 @@ async function runUp(context: CliContext): Promise<void> {
   if (context.json) {
     context.out(JSON.stringify(readyLine(deployment.run)));
   } else {
-    for (const line of nextSteps(deployment.run, loaded.config.env === 'demo')) {
+    for (const line of nextSteps(deployment.run, loaded.config.env === 'demo', ownCommand())) {
       context.out(line);
     }
   }
@@ -56,14 +57,18 @@ interface StopSignal {
   now(role: string): void;
 }
 
-/** The first signal drains; a second one, when that takes too long, ends this process, and its children with it. */
+/** A second signal this soon is the first one again: some send it to the process and to its group. */
+const SAME_SIGNAL_MS = 1_000;
+
+/** The first signal drains; a later one, when that takes too long, ends this process, and its children with it. */
 function stopSignal(context: CliContext): StopSignal {
   let now: (role: string) => void = () => undefined;
   const wanted = new Promise<string | null>((resolve) => {
-    let signals = 0;
+    let firstMs: number | null = null;
     const onSignal = (): void => {
-      signals++;
-      if (signals > 1) {
+      const nowMs = context.clock.monotonicMs();
+      firstMs ??= nowMs;
+      if (nowMs - firstMs > SAME_SIGNAL_MS) {
         context.err('chaperone: not drained; journals are recovered at the next start');
         process.exit(EXIT.failed);
       }
@@ -83,23 +88,28 @@ export function readyLine(run: RunFile): Record<string, unknown> {
   return { ready: true, pid, ports, pids, dataDir, http, admin, control, logKey, witnessKeys };
 }
 
-export function nextSteps(run: RunFile, isDemo: boolean): string[] {
-  const config = `--config ${run.configPath}`;
+export function nextSteps(run: RunFile, isDemo: boolean, command: string): string[] {
   return [
     '',
-    `Ready. Agents reach the gateway at ${run.http}; readiness and metrics are at ${run.admin}/readyz and /metrics.`,
+    `Ready. Agents reach the gateway at ${run.http}; operators ${run.admin}/readyz and /metrics.`,
+    '',
+    'In another terminal:',
+    `  export CHAPERONE_CONFIG=${run.configPath}`,
     ...(isDemo
       ? [
-          '',
-          'Try it in another terminal:',
-          `  export CHAPERONE_CONFIG=${run.configPath}`,
-          '  TOKEN=$(chaperone token)',
-          `  curl -H "Authorization: Bearer $TOKEN" ${run.http}/clinic/patients?limit=2`,
-          '  chaperone sessions ls',
-          '  chaperone sessions play <session>',
+          `  TOKEN=$(${command} token)`,
+          `  curl -H "Authorization: Bearer $TOKEN" '${run.http}/clinic/patients?limit=2'`,
+          `  ${command} sessions play last`,
         ]
-      : ['', `  chaperone sessions ls ${config}`, `  chaperone approvals ls ${config}`]),
+      : [`  ${command} sessions ls`]),
+    `  ${command} approvals ls`,
     '',
     'Ctrl-C drains and stops.',
   ];
+}
+
+/** How this process was started, to paste: the bare name when it is on the path. */
+function ownCommand(): string {
+  const [, script = ''] = process.argv;
+  return basename(script) === 'chaperone' ? 'chaperone' : `node ${relative(process.cwd(), script)}`;
 }

@@ -1,19 +1,18 @@
 import { resolve } from 'node:path';
 import { GatewayError } from '../../core/kernel/errors.ts';
-import { decodeHead } from '../../core/ledger/head.ts';
 import type { Config } from '../../core/runtime/config/config-schema.ts';
 import { loadTls } from '../../core/runtime/mtls/tls-files.ts';
 import { VaultClient } from '../../core/runtime/vault-client.ts';
 import { type HolderKey, parseHolderKey } from '../../vault/key-file.ts';
 import { UnitOpener } from '../../vault/opening.ts';
 import type { CliContext } from '../context.ts';
-import { ControlClient } from '../control-client.ts';
 import { loadCliConfig } from '../deployment.ts';
 import { EXIT } from '../exit-code.ts';
 import { demoKeyFile, readPrivateText } from '../key-file.ts';
-import { type RunFile, runningDeployment } from '../run-file.ts';
+import { runningDeployment } from '../run-file.ts';
 import { tlsPathsOf } from '../up/prepare.ts';
 import { ArchiveReader } from '../archive-reader.ts';
+import { catchUp, type Position } from './catch-up.ts';
 import { type Conversation, conversationOf } from './conversation.ts';
 import { printSession } from './print-session.ts';
 import { SessionIndex, type SessionSummary } from './session-index.ts';
@@ -24,11 +23,6 @@ export interface PlayOptions {
   readonly key?: string;
   readonly whole?: boolean;
 }
-
-/** What the gateway recorded just now is archived and indexed within this time, unless something is broken. */
-const CATCH_UP_MS = 15_000;
-const NOTICE_MS = 500;
-const POLL_MS = 100;
 
 /**
  * Replays a session as the agent saw it. The index says where the records are, the archive has them, the auditor's key
@@ -46,7 +40,7 @@ export async function playSession(context: CliContext, wanted: string, options: 
   const index = new SessionIndex(run.clickhouse);
   const vault = new VaultClient({ address: run.vault, tls, clock: context.clock });
   try {
-    await catchUp(context, config, run, index);
+    await catchUp(context, config, run, index, positionOf(wanted));
     const session = await findSession(index, wanted);
     const opener = new UnitOpener(vault, session.tenant, key);
     const records = await index.records(session.tenant, session.session);
@@ -80,61 +74,18 @@ function auditorKey(config: Config, auditor: string, given: string | undefined):
   return key;
 }
 
-/**
- * Waits until the index has what the node's writers had signed when the command began. Without the gateway there is
- * nothing newer to wait for than what is there; that is said.
- */
-async function catchUp(context: CliContext, config: Config, run: RunFile, index: SessionIndex): Promise<void> {
-  const heads = await nodeHeads(config, run);
-  if (heads === null) {
-    context.err('The gateway does not answer: records of its last seconds may not be shown.');
-    return;
-  }
-  const startedMs = context.clock.monotonicMs();
-  let noticed = false;
-  for (;;) {
-    const ends = await index.writerEnds();
-    if (heads.every(({ writer, size }) => (ends.get(writer) ?? 0) >= size)) {
-      return;
-    }
-    const waitedMs = context.clock.monotonicMs() - startedMs;
-    if (waitedMs > CATCH_UP_MS) {
-      context.err('The index is behind the gateway: the newest records may not be shown.');
-      return;
-    }
-    if (!noticed && waitedMs > NOTICE_MS) {
-      noticed = true;
-      context.err('Waiting for the newest records to be archived and indexed …');
-    }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
-async function nodeHeads(config: Config, run: RunFile): Promise<{ writer: string; size: number }[] | null> {
-  const control = await ControlClient.open(config, run.control);
-  try {
-    const heads = await control.heads();
-    return heads.map((bytes) => {
-      const { writerId, size } = decodeHead(bytes);
-      return { writer: writerId.toString('hex'), size };
-    });
-  } catch (error) {
-    if (error instanceof GatewayError && error.code === 'upstream_unreachable') {
-      return null;
-    }
-    throw error;
-  } finally {
-    control.close();
-  }
+function positionOf(wanted: string): Position | null {
+  const match = /^([0-9a-f]{32})\/(\d{1,15})$/.exec(wanted);
+  return match === null ? null : { writer: match[1] as string, index: Number(match[2]) };
 }
 
 async function findSession(index: SessionIndex, wanted: string): Promise<SessionSummary> {
-  const position = /^([0-9a-f]{32})\/(\d{1,15})$/.exec(wanted);
+  const position = positionOf(wanted);
   if (wanted === 'last') {
     return one(await index.sessions(1), 'no session was recorded yet');
   }
   if (position !== null) {
-    const session = await index.sessionOfRecord(position[1] as string, Number(position[2]));
+    const session = await index.sessionOfRecord(position.writer, position.index);
     if (session === null) {
       throw new GatewayError('evidence_incomplete', `no session has the record ${wanted}`);
     }

@@ -45,10 +45,17 @@ function exchangeLines(exchange: ExchangeView, isWhole: boolean): string[] {
     `${clockText(exchange.timeMs)}  ${printable(line)}   on ${exchange.connection}   [${exchange.position}]`,
     ...(request === null ? [] : messageLines('>', { ...request, headers: request.headers }, isWhole)),
     ...decisionLines(exchange),
-    ...(response === null ? ['  < nothing was sent to the agent by the upstream'] : []),
+    ...(response === null ? [`  < ${withoutResponse(exchange)}`] : []),
     ...(response === null ? [] : [`  < ${response.status}`, ...messageLines('<', response, isWhole)]),
     ...outcomeLines(exchange),
   ];
+}
+
+function withoutResponse({ effect, aborted }: ExchangeView): string {
+  if (effect !== 'allow') {
+    return 'refused by the gateway: nothing went to the upstream';
+  }
+  return aborted === '' ? 'no response is recorded' : 'nothing of the upstream reached the agent';
 }
 
 function messageLines(mark: string, message: MessageView, isWhole: boolean): string[] {

@@ -58,8 +58,9 @@ const RECORDS = `${PLACES}
 const SESSION_OF_RECORD = `SELECT tenant, ${HEX_ID('session_id')} AS session FROM events
   WHERE writer_id = {writer:UInt128} AND record_index = {index:UInt64} AND session_id != 0 LIMIT 1`;
 
+/** Rows of `events` are inserted after those of `events_cold`: what is here is in both. */
 const WRITER_ENDS = `SELECT ${HEX_ID('writer_id')} AS writer, toFloat64(max(record_index) + 1) AS end
-  FROM events_cold GROUP BY writer_id`;
+  FROM events GROUP BY writer_id`;
 
 /** The index of a deployment, read with its read-only user. Every method rejects `upstream_unreachable` without it. */
 export class SessionIndex {

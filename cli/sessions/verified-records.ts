@@ -49,7 +49,7 @@ export interface VerifiedSession {
  */
 export async function readSessionRecords(
   indexed: readonly IndexedRecord[],
-  archive: ArchiveReader,
+  archive: Pick<ArchiveReader, 'read'>,
   opener: PayloadOpener,
 ): Promise<VerifiedSession> {
   const records: SessionRecord[] = [];

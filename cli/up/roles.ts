@@ -36,7 +36,7 @@ const TENANT = 'default';
 
 /** Every process of a deployment on one machine, in the order in which they start. */
 export function rolesOf(config: Config): Role[] {
-  return [
+  const roles = [
     ...config.demo.services.map(demoServiceRole),
     vaultRole,
     busRole,
@@ -47,6 +47,12 @@ export function rolesOf(config: Config): Role[] {
     ingestRole,
     gatewayRole,
   ];
+  const names = roles.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) {
+    throw new GatewayError('config_invalid', `demo.services: ${twice} is the name of a role`);
+  }
+  return roles;
 }
 
 /** How ClickHouse is reached as `user`: the embedded engine has two users, a server the one that is configured. */

@@ -97,6 +97,9 @@ export class Launcher {
       serialization: 'advanced',
       execArgv: [...(spec.nodeFlags ?? [])],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      // Its own process group: Ctrl-C, and whoever signals the launcher's group, reach the launcher alone, which stops
+      // its children in order. A launcher that dies takes them along all the same: their channel closes.
+      detached: true,
       env: { ...process.env, ...spec.env },
     });
     child.process = spawned;

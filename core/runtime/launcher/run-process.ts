@@ -5,9 +5,8 @@
  *     child -> launcher   { type: 'ready', ready }       facts that others need: ports
  *     child -> launcher   { type: 'failed', message }    then exit code 1, or that of the failure
  *
- * The child closes and exits 0 on SIGTERM and when the launcher's end of the channel closes: a child must not outlive its
- * launcher and keep a directory locked. Ctrl-C and a closing terminal reach every process of the group at once; which
- * ends first is the launcher's to say, so SIGINT and SIGHUP do nothing here.
+ * The child closes and exits 0 on SIGTERM, SIGINT and when the launcher's end of the channel closes: a child must not
+ * outlive its launcher and keep a directory locked.
  */
 export interface Running {
   close(): Promise<void>;
@@ -37,8 +36,7 @@ export function runProcess<Options, Service extends Running>(
     }
   };
   process.once('SIGTERM', close);
-  process.on('SIGINT', () => undefined);
-  process.on('SIGHUP', () => undefined);
+  process.once('SIGINT', close);
   process.once('disconnect', close);
   process.once('message', (message: StartMessage) => {
     running = start(message.options as Options);
