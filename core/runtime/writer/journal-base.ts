@@ -17,7 +17,6 @@ const MAGIC = 'CHJB';
 const VERSION = 1;
 const SLOT_SIZE = 16 * 1024;
 const FIXED_SIZE = 4 + 1 + 3 + 4 + 16 + 8 + 1;
-const BASE_NAME = /^([0-9a-f]{32})\.base$/;
 
 export interface JournalBase {
   readonly writerId: Buffer;
@@ -31,11 +30,6 @@ export interface JournalBase {
 
 export function baseName(writerId: Buffer): string {
   return `${writerId.toString('hex')}.base`;
-}
-
-/** The writer id in hex, or undefined when `name` is not that of a base. */
-export function parseBaseName(name: string): string | undefined {
-  return BASE_NAME.exec(name)?.[1];
 }
 
 /** The base of a living writer. Invariant: at every moment at least one slot on the disk is valid. */

@@ -12,7 +12,7 @@ import { recoverJournals } from './recovery.ts';
 
 const SCALE = Number(process.env['CHAPERONE_TEST_SCALE'] ?? '1');
 const HERE = fileURLToPath(import.meta.url);
-const CHILD = join(HERE, '..', 'testing', `kill-child${extname(HERE)}`);
+const CHILD = join(HERE, '..', 'testing', `writer-process${extname(HERE)}`);
 
 test('kill -9 of a writer on a real disk loses nothing that it acknowledged', async () => {
   const cycles = 3 * SCALE;

@@ -1,5 +1,5 @@
 /**
- * A process that writes evidence until somebody kills it: `node kill-child.js <directory>`. For each record it prints
+ * A process that writes evidence until somebody kills it: `node writer-process.js <directory>`. For each record it prints
  * `<index> <leaf hash>` after the writer acknowledged it and not before.
  */
 import { SystemClock } from '../../../kernel/clock.ts';
