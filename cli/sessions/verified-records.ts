@@ -81,7 +81,7 @@ export async function readSessionRecords(
       add('ALTERED', broken.map(({ detail }) => detail).join('; '));
       continue;
     }
-    const link = isInStrand(leaf) ? strandOf(strands, place.writer).next(leaf, hash) : null;
+    const link = strandOf(strands, place.writer).next(leaf, hash);
     if (link !== null) {
       add(/gap|beginning|begin with/.test(link.detail) ? 'MISSING' : 'ALTERED', link.detail);
     }
@@ -110,11 +110,6 @@ export async function readSessionRecords(
     });
   }
   return { records, findings };
-}
-
-/** Approval records name the session that they are about and stand in the control writer, outside of any strand. */
-function isInStrand(leaf: LeafFields): boolean {
-  return !kindName(leaf.kind).startsWith('approval.');
 }
 
 function strandOf(strands: Map<string, StrandCheck>, writer: string): StrandCheck {

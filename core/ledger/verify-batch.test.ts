@@ -232,6 +232,11 @@ describe('StrandCheck', () => {
       [[1, 'a strand does not begin with session.open']],
     ],
     [
+      'a record without a session that has a place in a strand',
+      (_: LeafFields, i: number) => (i === 0 ? { strandSeq: 1 } : {}),
+      [[0, 'a record outside of strands has a place in one']],
+    ],
+    [
       'a strand that begins again',
       (_: LeafFields, i: number) => (i === 2 ? { strandSeq: 0, kind: 3, strandPrevious: Buffer.alloc(32) } : {}),
       [
@@ -242,4 +247,19 @@ describe('StrandCheck', () => {
   ] as const) {
     test(what, () => deepEqual(run(change), expected));
   }
+
+  test('a record about an approval names a session and is in no strand', () => {
+    const { writer } = twoBatches();
+    const strands = new StrandCheck();
+    const about = decodeLeaf(decodeRecord(writer.records[0]!).leaf);
+    const sessionId = Buffer.alloc(16, 7);
+    const kinds = Object.entries(KINDS).filter(([name]) => name.startsWith('approval.'));
+    equal(kinds.length, 5);
+    for (const [, kind] of kinds) {
+      equal(strands.next({ ...about, kind, sessionId }, writer.leafHashes[0]!), null);
+      const placed = strands.next({ ...about, kind, sessionId, strandSeq: 1 }, writer.leafHashes[0]!);
+      equal(placed?.detail, 'a record outside of strands has a place in one');
+    }
+    equal(strands.openCount, 0);
+  });
 });

@@ -60,6 +60,8 @@ const KIND_EPOCH_OPEN = 1;
 const KIND_EPOCH_CLOSE = 2;
 const KIND_SESSION_OPEN = 3;
 const KIND_SESSION_CLOSE = 4;
+const KIND_APPROVAL_FIRST = 20;
+const KIND_APPROVAL_LAST = 24;
 const KIND_GAP_DECLARED = 61;
 const LEAF_SIZE = 299;
 const HEAD_SIZE = 161;
@@ -1143,7 +1145,13 @@ function walkRecord(state, bytes, index, where, range, context) {
 }
 
 function walkStrand(state, leaf, hash, at) {
-  if (isZero(leaf.sessionId)) return;
+  // Records about approvals name a session and are in no strand, like records without one.
+  if (isZero(leaf.sessionId) || (leaf.kind >= KIND_APPROVAL_FIRST && leaf.kind <= KIND_APPROVAL_LAST)) {
+    if (leaf.strandSeq !== 0 || !isZero(leaf.strandPrevious)) {
+      state.report('ALTERED', `record ${leaf.index} is in no strand but has a place in one`, { ...at, strand: true });
+    }
+    return;
+  }
   const session = leaf.sessionId.toString('hex');
   const last = state.strands.get(session);
   const begins =
