@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { decodeBatch, encodeBatch } from './batch.ts';
 import { CompactRange } from './compact-range.ts';
 import { publicKeyRaw } from './ed25519.ts';
-import { encodeLeaf, decodeLeaf, type LeafFields } from './leaf.ts';
+import { decodeLeaf, encodeLeaf, KINDS, type LeafFields } from './leaf.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import { StrandCheck } from './strand-check.ts';
 import { SampleWriter } from './testing/sample-evidence.ts';
