@@ -32,7 +32,13 @@ async function start(options: IngestProcessOptions): Promise<RunningIngest> {
     logBlobs: logDirectory === null ? null : new DiskBlobStore(logDirectory),
   });
   endOn(ingest.done);
-  return { ...ingest, close: () => ingest.close().finally(() => bus.close()) };
+  return {
+    ...ingest,
+    async close() {
+      await ingest.close();
+      await bus.close();
+    },
+  };
 }
 
 /** A role that cannot go on ends its process: the launcher starts it again, and it begins from what is durable. */

@@ -99,8 +99,8 @@ describe('ingest with the real engine', async () => {
     ]);
     const logs = await selectRows<{ records: number; contiguous: number }>(client, 'SELECT * FROM integrity_writers');
     deepEqual(
-      logs.map(({ records, contiguous }) => [records, contiguous]).sort(),
-      writers.map((writer) => [writer.size, 1]).sort(),
+      logs.map(({ records, contiguous }) => `${records} ${contiguous}`).sort(),
+      writers.map((writer) => `${writer.size} 1`).sort(),
     );
     const heads = await selectRows<{ n: number }>(
       client,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { closeSync, fdatasync, fsync, linkSync, openSync, renameSync, rmSync, writev } from 'node:fs';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { assert } from '../../core/kernel/assert.ts';
 import { isBlobName } from '../archive/blob-store.ts';
@@ -37,11 +38,14 @@ export class DiskBlobStore implements BlobStore {
     await this.#makeFolder(dirname(path));
     const temporary = await writeTemporary(dirname(path), [bytes]);
     // If we die here, the old bytes stand and a temporary file stays behind, which `list` does not show.
-    await rename(temporary, path);
+    renameSync(temporary, path);
     await this.#flushFolders([dirname(path)]);
   }
 
   async swap(name: string, from: number, bytes: Uint8Array): Promise<boolean> {
+    if (((await this.#versions(name)).at(-1) ?? 0) !== from) {
+      return false;
+    }
     const version = from + 1;
     const own = `${name}/${digits(version)}`;
     const [created] = await this.create([{ name: own, parts: [bytes] }]);
@@ -102,7 +106,7 @@ export class DiskBlobStore implements BlobStore {
     await this.#makeFolder(dirname(path));
     const temporary = await writeTemporary(dirname(path), parts);
     try {
-      await link(temporary, path);
+      linkSync(temporary, path);
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
@@ -110,7 +114,7 @@ export class DiskBlobStore implements BlobStore {
       }
       throw error;
     } finally {
-      await rm(temporary, { force: true });
+      rmSync(temporary, { force: true });
     }
   }
 
@@ -143,34 +147,49 @@ export class DiskBlobStore implements BlobStore {
   }
 }
 
+/**
+ * Only what can wait for the disk is asynchronous: each trip through the event loop of a busy process costs more than
+ * opening, linking and closing do.
+ */
 async function writeTemporary(folder: string, parts: readonly Uint8Array[]): Promise<string> {
   const path = join(folder, `${TEMPORARY}${randomBytes(8).toString('hex')}`);
-  const file = await open(path, 'wx', 0o600);
+  const file = openSync(path, 'wx', 0o600);
   try {
-    let size = 0;
-    for (const part of parts) {
-      size += part.length;
-    }
-    const { bytesWritten } = await file.writev(parts as Uint8Array[], 0);
-    if (bytesWritten !== size) {
+    const size = parts.reduce((sum, part) => sum + part.length, 0);
+    // A short count without an error is what a full disk gives.
+    if ((await writeParts(file, parts)) !== size) {
       throw Object.assign(new Error('the disk took fewer bytes than offered'), { code: 'ENOSPC' });
     }
-    await file.datasync();
+    await flush(file);
   } catch (error) {
-    await rm(path, { force: true });
+    rmSync(path, { force: true });
     throw error;
   } finally {
-    await file.close();
+    closeSync(file);
   }
   return path;
 }
 
+function writeParts(file: number, parts: readonly Uint8Array[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    writev(file, parts as Uint8Array[], 0, (error, written) => (error === null ? resolve(written) : reject(error)));
+  });
+}
+
+function flush(file: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(file, (error) => (error === null ? resolve() : reject(error)));
+  });
+}
+
 async function flushFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
+  const handle = openSync(folder, 'r');
   try {
-    await handle.sync();
+    await new Promise<void>((resolve, reject) => {
+      fsync(handle, (error) => (error === null ? resolve() : reject(error)));
+    });
   } finally {
-    await handle.close();
+    closeSync(handle);
   }
 }
 

@@ -8,6 +8,13 @@ import { encodeTile, TILE_WIDTH, tilePath, tilesBetween, withTiles } from '../..
 import type { TileRef } from '../../core/ledger/tiles.ts';
 import type { BlobStore, NewBlob } from './blob-store.ts';
 
+/** The tiles that bring the store from one size of a tree to another. */
+export interface TreeStep {
+  readonly tiles: readonly NewBlob[];
+  /** The tree after it. */
+  readonly range: CompactRange;
+}
+
 const TILE_HEIGHT = 8;
 
 /**
@@ -21,9 +28,9 @@ export class TileTree {
   readonly #blobs: BlobStore;
   readonly #prefix: string;
   readonly #levels: { first: number; hashes: Buffer[] }[] = [];
-  readonly #range: CompactRange;
+  #range: CompactRange;
   /** The compact range at the size that the store has tiles for. */
-  readonly #writtenRange: CompactRange;
+  #writtenRange: CompactRange;
 
   private constructor(blobs: BlobStore, prefix: string, range: CompactRange) {
     this.#blobs = blobs;
@@ -69,22 +76,33 @@ export class TileTree {
     this.#push(0, leafHash);
   }
 
-  /** The hash tiles of the tree of `size` that the store does not have yet. The caller creates them, then `written`. */
-  unwritten(size = this.size): NewBlob[] {
-    return tilesBetween(this.#writtenSize, size)
-      .filter((tile) => tile.level !== 'entries')
-      .map((tile) => ({ name: `${this.#prefix}${tilePath(tile)}`, parts: [encodeTile(tile, this.#recent)] }));
+  /** Appends leaves whose compact range the caller has computed already; `range` is the tree's after them. */
+  appendAll(leafHashes: readonly Buffer[], range: CompactRange): void {
+    assert(range.size === this.size + leafHashes.length, 'the range is the one after these leaves');
+    for (const leafHash of leafHashes) {
+      this.#push(0, leafHash);
+    }
+    this.#range = range.clone();
   }
 
-  /** Says that the tiles of `unwritten` are stored; `size` is the size for which they were made. */
-  written(size: number): void {
-    assert(size >= this.#writtenSize && size <= this.size, 'a tree is written forwards');
-    const leaves = this.#levels[0];
-    for (let index = this.#writtenSize; index < size; index++) {
-      this.#writtenRange.append(leaves?.hashes[index - leaves.first] as Buffer);
-    }
+  /** What the store does not have yet. The caller creates the tiles and then hands it to `written`. */
+  unwritten(): TreeStep {
+    const tiles = tilesBetween(this.#writtenSize, this.size).filter((tile) => tile.level !== 'entries');
+    return {
+      range: this.#range.clone(),
+      tiles: tiles.map((tile) => ({
+        name: `${this.#prefix}${tilePath(tile)}`,
+        parts: [encodeTile(tile, this.#recent)],
+      })),
+    };
+  }
+
+  /** Says that the tiles of a step are stored. */
+  written({ range }: TreeStep): void {
+    assert(range.size >= this.#writtenSize && range.size <= this.size, 'a tree is written forwards');
+    this.#writtenRange = range;
     for (const [at, level] of this.#levels.entries()) {
-      const full = Math.floor(size / TILE_WIDTH ** (at + 1)) * TILE_WIDTH;
+      const full = Math.floor(range.size / TILE_WIDTH ** (at + 1)) * TILE_WIDTH;
       level.hashes.splice(0, Math.max(0, full - level.first));
       level.first = Math.max(level.first, full);
     }

@@ -46,7 +46,10 @@ export class CheckpointLoader {
   async #load(messages: readonly BusMessage[]): Promise<void> {
     const block = checkpointBlock(messages);
     const last = messages.at(-1);
-    for (let attempt = 1; !this.#closed && last !== undefined; attempt++) {
+    if (last === undefined) {
+      return;
+    }
+    for (let attempt = 1; !this.#closed; attempt++) {
       try {
         if (block !== null) {
           await this.#prepare();

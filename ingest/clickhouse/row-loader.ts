@@ -1,9 +1,9 @@
+import { createHash, randomUUID } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { assert } from '../../core/kernel/assert.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
-import { sha256 } from '../../core/ledger/hash.ts';
 import type { BlobStore } from '../archive/blob-store.ts';
 import { readObject } from '../archive/read-object.ts';
 import type { ArchivedObject, VerifiedBatch, VerifiedRecord } from '../archive/write-objects.ts';
@@ -43,9 +43,9 @@ export const rowsStalledChannel = channel('chaperone:ingest:rows.stalled');
 export const objectDamagedChannel = channel('chaperone:ingest:object.damaged');
 
 /** Objects that wait in memory while ClickHouse is slow or down; past it they are read from the archive again. */
-const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+const QUEUE_BYTES_MAX = 96 * 1024 * 1024;
 /** One insert takes this much of the queue at most: inserts have a fixed cost, so a backlog goes in large pieces. */
-const GROUP_BYTES_MAX = 24 * 1024 * 1024;
+const GROUP_BYTES_MAX = 48 * 1024 * 1024;
 const GROUP_OBJECTS_MAX = 256;
 const RETRY_MS = 250;
 const RETRY_MAX_MS = 10_000;
@@ -168,32 +168,60 @@ export class RowLoader {
       this.#suspect = false;
     }
     const batches = objects.flatMap((object) => object.batches);
-    await insertNative(client, 'heads', headBlock(batches), `heads/${tokenOf(batches)}`);
+    await insertNative(client, 'heads', headBlock(batches), `heads/${randomUUID()}`);
   }
 
   async #loadTable(table: RowTable, month: number, objects: readonly ArchivedObject[]): Promise<void> {
     const columns = table === 'events' ? this.#events : this.#cold;
-    columns.reset();
+    const ranges = objects.flatMap((object) => object.batches.map(rangeOf));
     this.#month = month;
-    const ranges: RecordRange[] = [];
-    for (const object of objects) {
-      for (const [i, batch] of object.batches.entries()) {
-        const range = rangeOf(batch);
-        ranges.push(range);
-        const { from, except } = await this.marks.missing(this.#options.client, table, range);
-        for (const [j, record] of batch.records.entries()) {
-          if (range.first + j >= from && !except.has(range.first + j) && !covered(ranges, range.first + j)) {
-            this.#appendRow(table, object, i, record);
-          }
-        }
+    for (let attempt = 0; ; attempt++) {
+      columns.reset();
+      const sent = await this.#appendMissing(table, objects, ranges);
+      if (columns.rows === 0) {
+        break;
       }
-    }
-    if (columns.rows > 0) {
-      await this.#insert(table, columns.columns, ranges, tokenOf(objects.flatMap((object) => object.batches)));
+      await this.#insert(table, columns.finish(), ranges, attempt === 0 ? sent : `${sent}/${randomUUID()}`);
+      if (!this.#suspect) {
+        break;
+      }
+      // After a doubt what the insert did is looked at: the token of rows that were lost since is still known to the
+      // table, which then takes an insert with it for a repetition and drops it.
     }
     for (const range of ranges) {
       this.marks.stored(table, range);
     }
+  }
+
+  /** Adds the rows that the table lacks, and gives a token for exactly these. */
+  async #appendMissing(
+    table: RowTable,
+    objects: readonly ArchivedObject[],
+    ranges: readonly RecordRange[],
+  ): Promise<string> {
+    const digest = createHash('sha256');
+    let at = 0;
+    for (const object of objects) {
+      for (const [i, batch] of object.batches.entries()) {
+        const range = ranges[at] as RecordRange;
+        const { from, except } = await this.marks.missing(this.#options.client, table, range);
+        const overlaps = overlapping(ranges.slice(0, at), range);
+        const skips: number[] = [];
+        for (const [j, record] of batch.records.entries()) {
+          const index = range.first + j;
+          const covered = overlaps.some(({ first, end }) => index >= first && index < end);
+          if (index < from || except.has(index) || covered) {
+            skips.push(index);
+          } else {
+            this.#appendRow(table, object, i, record);
+          }
+        }
+        // Writer, first index and root of the batch, and what of it is left out: equal rows, equal token.
+        digest.update(`${range.writerHex}/${range.first}/${batch.head.toString('hex', 29, 61)}/${skips.join()};`);
+        at++;
+      }
+    }
+    return digest.digest('hex');
   }
 
   #appendRow(table: RowTable, object: ArchivedObject, batchAt: number, record: VerifiedRecord): void {
@@ -272,12 +300,9 @@ function rangeOf({ writerId, first, records }: VerifiedBatch): RecordRange {
   return { writerHex: writerId.toString('hex'), first, end: first + records.length };
 }
 
-/** Whether an earlier range of the group has the record of the last one: objects may overlap. */
-function covered(ranges: readonly RecordRange[], index: number): boolean {
-  const own = ranges.at(-1);
-  return ranges.some(
-    (range) => range !== own && range.writerHex === own?.writerHex && index >= range.first && index < range.end,
-  );
+/** Ranges before this one that have some of its records already: objects may overlap. */
+function overlapping(before: readonly RecordRange[], own: RecordRange): RecordRange[] {
+  return before.filter((r) => r.writerHex === own.writerHex && r.end > own.first && r.first < own.end);
 }
 
 /** Offsets are committed by partition, so the last object of each is enough. */
@@ -288,12 +313,4 @@ function newestOfPartitions(refs: readonly ObjectRef[]): ObjectRef[] {
     newest.set(ref.partition, known === undefined || known.lastOffset < ref.lastOffset ? ref : known);
   }
   return [...newest.values()];
-}
-
-/** Writer, first index and root of every batch: equal content, equal token. */
-function tokenOf(batches: readonly VerifiedBatch[]): string {
-  const parts = batches.map(({ writerId, first, head }) =>
-    Buffer.concat([writerId, Buffer.from(`/${first}/`), head.subarray(29, 61)]),
-  );
-  return sha256(...parts).toString('hex');
 }

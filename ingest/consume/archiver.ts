@@ -100,6 +100,11 @@ export class Archiver {
     return Promise.race([this.#tail.done, this.#failure]);
   }
 
+  /** Records of a writer that are in the archive, as far as this process has seen the writer. */
+  archivedSize(writerHex: string): number {
+    return this.#logs.get(writerHex)?.archivedSize ?? 0;
+  }
+
   /** Archives everything that was consumed so far, after the flush that may be running. */
   flush(): Promise<void> {
     this.#flushing = this.#flushing.then(() => this.#flushNow());
@@ -120,6 +125,8 @@ export class Archiver {
     for (const message of messages) {
       this.#progress.received(message.partition, message.offset);
       await this.#process(message);
+      // Verifying is all CPU: without this the flush under way would not get on before the chunk is done.
+      await new Promise((resolve) => setImmediate(resolve));
       if (this.#pending.bytes >= (this.#options.flushBytes ?? LIMITS.archiveFlushBytes)) {
         // The flush before must have ended; this one runs while the next batches are verified.
         const previous = this.#flushing;
@@ -216,7 +223,7 @@ export class Archiver {
     const whole = check.first === batch.first;
     const value = whole ? message.value : slice(batch, check.first, log.range.hashes);
     const records = whole ? check.records : recordsOf(value);
-    log.append(records, batch.head);
+    log.append(records, check.range, batch.head);
     this.#dirty.add(log);
     this.#reportedGaps.delete(log.idHex);
     const { offset: busOffset, partition } = message;

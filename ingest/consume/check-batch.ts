@@ -1,4 +1,5 @@
 import { GatewayError } from '../../core/kernel/errors.ts';
+import { LIMITS } from '../../core/kernel/limits.ts';
 import { readU64 } from '../../core/kernel/bytes.ts';
 import type { Batch } from '../../core/ledger/batch.ts';
 import { CompactRange } from '../../core/ledger/compact-range.ts';
@@ -7,9 +8,9 @@ import { decodeEpoch, verifyEpochChain } from '../../core/ledger/epoch.ts';
 import { leafHash, sha256 } from '../../core/ledger/hash.ts';
 import { decodeHead, SIGNER_KINDS, verifyHead } from '../../core/ledger/head.ts';
 import type { Head } from '../../core/ledger/head.ts';
-import { KINDS, LEAF_VERSION } from '../../core/ledger/leaf.ts';
-import { decodeRecord } from '../../core/ledger/record.ts';
-import type { RecordBody } from '../../core/ledger/record.ts';
+import { KINDS, LEAF_SIZE, LEAF_VERSION } from '../../core/ledger/leaf.ts';
+import { decodeRecord, SALT_SIZE } from '../../core/ledger/record.ts';
+import type { RecordBody, RecordUnitBytes } from '../../core/ledger/record.ts';
 import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 
 /** A record that was checked against its leaf. Views over the batch. */
@@ -106,34 +107,82 @@ export function checkBatch(batch: Batch, range: CompactRange, signerOf: SignerOf
   return { outcome: 'accepted', records, first: range.size, range: next, head };
 }
 
-/** One record: its leaf has the expected place and commits to exactly this meta and these units. */
+/**
+ * One record: its leaf has the expected place and commits to exactly this meta and these units.
+ *
+ * Hot path: the layout of docs/formats.md, "Record body", read in place; `decodeRecord` and `decodeLeaf` of the ledger
+ * are the oracle in the test. No exception for bad input.
+ */
 export function checkRecord(bytes: Buffer, writerId: Buffer, index: number): CheckedRecord | RefusalReason {
-  let body: RecordBody;
-  try {
-    body = decodeRecord(bytes);
-  } catch (error) {
-    return malformedOr(error, 'record');
+  if (bytes.length < META_AT + 1 || bytes.length > LIMITS.recordBytesMax) {
+    return 'record';
   }
-  const { leaf, salt, meta, units } = body;
-  if (leaf[0] !== LEAF_VERSION || leaf[1] === 0 || (leaf[134] as number) > 3) {
+  if (bytes[0] !== LEAF_VERSION || bytes[1] === 0 || (bytes[134] as number) > 3) {
     return 'leaf';
   }
-  if (leaf.compare(writerId, 0, 16, 2, 18) !== 0 || readU64(leaf, 18) !== index) {
+  if (bytes.compare(writerId, 0, 16, 2, 18) !== 0 || readU64(bytes, 18) !== index) {
     return 'leaf';
   }
-  if (!commits(leaf, 171, sha256(salt, meta))) {
+  const metaEnd = META_AT + bytes.readUInt32BE(META_AT - 4);
+  if (metaEnd - META_AT > LIMITS.metaBytesMax || metaEnd >= bytes.length) {
+    return 'record';
+  }
+  // Salt and meta are committed without the length between them.
+  const salt = bytes.subarray(LEAF_SIZE, LEAF_SIZE + SALT_SIZE);
+  const meta = bytes.subarray(META_AT, metaEnd);
+  if (!commits(bytes, META_COMMIT_AT, sha256(salt, meta))) {
     return 'meta-commit';
   }
-  for (const [unitClass, offset] of [
-    [1, 203],
-    [2, 235],
-  ] as const) {
-    const unit = units.find((each) => each.unitClass === unitClass);
-    if (unit === undefined ? !isZero(leaf, offset, offset + 32) : !commits(leaf, offset, sha256(unit.bytes))) {
+  const units = checkUnits(bytes, metaEnd);
+  if (typeof units === 'string') {
+    return units;
+  }
+  const leaf = bytes.subarray(0, LEAF_SIZE);
+  return { leaf, salt, meta, units, leafHash: leafHash(leaf) };
+}
+
+const META_AT = LEAF_SIZE + SALT_SIZE + 4;
+const META_COMMIT_AT = 171;
+const UNIT_COMMITS_AT = { 1: 203, 2: 235 } as const;
+const NO_UNITS: CheckedRecord['units'] = [];
+
+/** The units behind the meta, which end the record; the leaf commits to each, or to none by zeros. */
+function checkUnits(bytes: Buffer, countAt: number): CheckedRecord['units'] | RefusalReason {
+  const count = bytes[countAt] as number;
+  if (count === 0) {
+    const bare = countAt + 1 === bytes.length;
+    return !bare ? 'record' : isZero(bytes, UNIT_COMMITS_AT[1], UNIT_COMMITS_AT[2] + 32) ? NO_UNITS : 'unit-commit';
+  }
+  const units: RecordUnitBytes[] = [];
+  let at = countAt + 1;
+  let previous = 0;
+  for (let i = 0; i < count; i++) {
+    const unitClass = bytes[at];
+    if ((unitClass !== 1 && unitClass !== 2) || unitClass <= previous || at + 5 > bytes.length) {
+      return 'record';
+    }
+    const end = at + 5 + bytes.readUInt32BE(at + 1);
+    if (end > bytes.length) {
+      return 'record';
+    }
+    const unit = bytes.subarray(at + 5, end);
+    if (!commits(bytes, UNIT_COMMITS_AT[unitClass], sha256(unit))) {
+      return 'unit-commit';
+    }
+    units.push({ unitClass, bytes: unit });
+    previous = unitClass;
+    at = end;
+  }
+  if (at !== bytes.length) {
+    return 'record';
+  }
+  for (const unitClass of [1, 2] as const) {
+    const commitAt = UNIT_COMMITS_AT[unitClass];
+    if (!units.some((unit) => unit.unitClass === unitClass) && !isZero(bytes, commitAt, commitAt + 32)) {
       return 'unit-commit';
     }
   }
-  return { leaf, salt, meta, units, leafHash: leafHash(leaf) };
+  return units;
 }
 
 /** The identity that the first batch of a writer brings, checked up to the cluster CA and against leaf 0. */

@@ -7,6 +7,7 @@ import { decodeRecord, encodeRecord } from '../../core/ledger/record.ts';
 import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import type { BlobStore, NewBlob } from '../archive/blob-store.ts';
 import { TileTree } from '../archive/tile-tree.ts';
+import type { TreeStep } from '../archive/tile-tree.ts';
 import type { CheckedRecord, Identity } from './check-batch.ts';
 
 /** A journal that a control writer found at its start, and so may publish the tail of. */
@@ -20,6 +21,7 @@ export interface WriterSnapshot {
   readonly log: WriterLog;
   readonly fromSize: number;
   readonly size: number;
+  readonly step: TreeStep;
   /** Create-only: identity files of a new writer, and tiles. */
   readonly files: readonly NewBlob[];
   readonly head: Buffer;
@@ -106,16 +108,17 @@ export class WriterLog {
     return this.#found.get(writerHex);
   }
 
-  /** Takes verified records. `head` is that of the batch they came in. */
-  append(records: readonly CheckedRecord[], head: Buffer): void {
+  /** Takes verified records, after which the tree has `range`. `head` is that of the batch they came in. */
+  append(records: readonly CheckedRecord[], range: CompactRange, head: Buffer): void {
     const [first] = records;
     if (this.#tree.size === 0 && first !== undefined) {
       this.#opening = encodeRecord({ leaf: first.leaf, salt: first.salt, meta: first.meta, units: [] });
       this.#found = foundTails(this.#opening, this.identity.role);
     }
-    for (const record of records) {
-      this.#tree.append(record.leafHash);
-    }
+    this.#tree.appendAll(
+      records.map((record) => record.leafHash),
+      range,
+    );
     this.#head = head;
   }
 
@@ -131,15 +134,16 @@ export class WriterLog {
           { name: `${prefix}epoch`, parts: [this.identity.epoch] },
           { name: `${prefix}opening`, parts: [this.#opening] },
         ];
-    const files = [...identity, ...this.#tree.unwritten()];
-    return { log: this, fromSize: this.#archivedSize, size: this.size, files, head: this.#head };
+    const step = this.#tree.unwritten();
+    const files = [...identity, ...step.tiles];
+    return { log: this, fromSize: this.#archivedSize, size: this.size, step, files, head: this.#head };
   }
 
   /** Says that a snapshot is stored, and gives the names that nothing needs any more. */
   archived(snapshot: WriterSnapshot): string[] {
     this.#stored = true;
     this.#archivedSize = snapshot.size;
-    this.#tree.written(snapshot.size);
+    this.#tree.written(snapshot.step);
     return this.#tree.superseded(snapshot.fromSize);
   }
 }

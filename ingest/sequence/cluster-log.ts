@@ -122,9 +122,10 @@ export class ClusterLog {
       throw new GatewayError('evidence_altered', 'cluster log: staged leaves and lock');
     }
     const entries = [...this.#edge, ...leaves];
-    await this.#blobs.create([...this.tree.unwritten(), ...bundlesOf(oldSize, size, entries)]);
+    const step = this.tree.unwritten();
+    await this.#blobs.create([...step.tiles, ...bundlesOf(oldSize, size, entries)]);
     // If we die here, nothing of this size was signed; the successor finds the tiles there already.
-    this.tree.written(size);
+    this.tree.written(step);
     this.#edge = entries.slice(Math.floor(size / TILE_WIDTH) * TILE_WIDTH - (size - entries.length));
     this.#finishedSize = size;
     for (const name of [...this.#superseded, stagingName(this.#lock)]) {

@@ -36,7 +36,12 @@ async function start(options: SequencerProcessOptions): Promise<{ close(): Promi
     process.stderr.write(`sequencer stopped: ${error instanceof Error ? error.message : 'unknown failure'}\n`);
     process.exit(1);
   });
-  return { close: () => sequencer.close().finally(() => bus.close()) };
+  return {
+    async close() {
+      await sequencer.close();
+      await bus.close();
+    },
+  };
 }
 
 runProcess(start, () => ({}));

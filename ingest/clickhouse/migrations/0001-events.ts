@@ -107,7 +107,7 @@ export const events: Migration = {
       operation_index Nullable(UInt64) CODEC(ZSTD(1)),
       attributes Map(LowCardinality(String), String),
       INDEX time_range time TYPE minmax GRANULARITY 1,
-      INDEX writer_set writer_id TYPE bloom_filter(0.01) GRANULARITY 4
+      INDEX place_range (writer_id, record_index) TYPE minmax GRANULARITY 1
     )
     ENGINE = MergeTree
     PARTITION BY month

@@ -102,11 +102,11 @@ export class ColdColumns {
     this.#timeNs.reversed(leaf, 26);
     this.#tenantTag.raw(leaf, 34);
     this.#sessionId.reversed(leaf, 50);
-    this.#seq.number(leaf.readUInt32BE(66));
+    this.#seq.reversed(leaf, 66);
     this.#previous.raw(leaf, 70);
     this.#bundle.raw(leaf, 102);
     this.#decision.number(leaf[134] as number);
-    this.#obligations.number(leaf.readUInt32BE(135));
+    this.#obligations.reversed(leaf, 135);
     this.#approval.raw(leaf, 139);
     this.#payloadCommit.raw(leaf, 203);
     this.#originalsCommit.raw(leaf, 235);
@@ -119,6 +119,11 @@ export class ColdColumns {
     this.#place(0, place.recordOffset, place.recordBytes);
     this.#place(2, place.payloadOffset, place.payloadBytes);
     this.#place(4, place.originalsOffset, place.originalsBytes);
+  }
+
+  /** Every column has every row: there are no defaults. */
+  finish(): readonly Column[] {
+    return this.columns;
   }
 
   reset(): void {

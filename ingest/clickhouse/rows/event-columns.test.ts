@@ -196,7 +196,7 @@ async function insert(client: ClickHouseClient, leaves: readonly Buffer[], metas
   const columns = new EventColumns(TENANTS, () => MONTH);
   leaves.forEach((bytes, i) => columns.append({ leaf: bytes, meta: metas[i] as Buffer }));
   const sink = new ByteSink();
-  writeNativeBlock(columns.columns, sink);
+  writeNativeBlock(columns.finish(), sink);
   const body = sink.bytes.subarray(0, sink.size);
   await insertNative(client, 'events', body, sha256(body, Buffer.from(String(Math.random()))).toString('hex'));
 }

@@ -5,6 +5,7 @@ import { EventSlots, listOf, SHAPES, slotOf } from './event-slots.ts';
 import type { Shape } from './event-slots.ts';
 import {
   ArrayColumn,
+  ByteSink,
   FixedColumn,
   LowCardinalityColumn,
   MapColumn,
@@ -99,7 +100,9 @@ const FIXED_TYPES = { bool: ['Bool', 1], u16: ['UInt16', 2], u32: ['UInt32', 4],
 const DECISION_NAMES = ['none', 'allow', 'deny', 'approve'].map((name) => Buffer.from(name, 'ascii'));
 const EMPTY = Buffer.alloc(0);
 const COLON = Buffer.from(':', 'ascii');
+const MALFORMED = Buffer.from('malformed', 'ascii');
 
+/** Pushes the value of a slot or list that is there. */
 type Writer = (slots: EventSlots) => void;
 
 /**
@@ -107,15 +110,19 @@ type Writer = (slots: EventSlots) => void;
  *
  * A meta that is not an `Event` is evidence all the same: its row has the leaf's fields and the attribute `malformed`.
  *
- * Invariant: after `append` every column has one row more than before.
+ * Invariant: no column has more than `rows` rows; what it lacks are defaults.
  */
 export class EventColumns {
   readonly columns: Column[] = [];
+  /** Rows so far, and so the number of the row that is being written. */
+  rows = 0;
   readonly #slots = new EventSlots();
-  readonly #writers: Writer[] = [];
+  readonly #slotWriters: (Writer | undefined)[] = [];
+  readonly #listWriters: (Writer | undefined)[] = [];
   readonly #tenants: Map<string, Buffer>;
   readonly #leaf: LeafColumns;
-  #malformed = false;
+  /** Writes the attribute that says that the meta of this row is no event. */
+  readonly #malformed: () => void;
 
   /** Names of the known tenants; an unknown tag is shown in hex. `month` gives that of the archive object, YYYYMM. */
   constructor(tenants: readonly string[], month: () => number) {
@@ -136,27 +143,34 @@ export class EventColumns {
     this.#maskCounts();
     this.#approvals();
     this.#operationIndex();
-    this.#attributes();
-  }
-
-  get rows(): number {
-    return this.columns[0]?.rows ?? 0;
+    this.#malformed = this.#attributes();
   }
 
   append(record: IndexedRecord): void {
     const slots = this.#slots;
-    slots.source = record.meta;
-    this.#malformed = false;
-    if (!slots.parse(SHAPES.event, 0, record.meta.length)) {
+    if (!slots.parseEvent(record.meta)) {
       this.#parseSlowly(record.meta);
     }
     this.#leaf.append(record.leaf, this.#tenants);
-    for (const write of this.#writers) {
-      write(slots);
+    for (const slot of slots.present) {
+      this.#slotWriters[slot]?.(slots);
     }
+    for (const list of slots.presentLists) {
+      this.#listWriters[list]?.(slots);
+    }
+    this.rows++;
+  }
+
+  /** Ends the block: every column has `rows` rows. */
+  finish(): readonly Column[] {
+    for (const column of this.columns) {
+      column.pad(this.rows);
+    }
+    return this.columns;
   }
 
   reset(): void {
+    this.rows = 0;
     for (const column of this.columns) {
       column.reset();
     }
@@ -165,42 +179,33 @@ export class EventColumns {
   #parseSlowly(meta: Buffer): void {
     const slots = this.#slots;
     try {
-      slots.source = Buffer.from(Event.encode(Event.decode(meta)).finish());
-      if (slots.parse(SHAPES.event, 0, slots.source.length)) {
+      if (slots.parseEvent(Buffer.from(Event.encode(Event.decode(meta)).finish()))) {
         return;
       }
     } catch {
       // Not an Event: the row says so below.
     }
-    this.#malformed = true;
-    slots.source = EMPTY;
-    slots.clear(SHAPES.event);
+    slots.clearEvent();
+    this.#malformed();
   }
 
   #scalar(name: string, slot: number, kind: ScalarKind): void {
     if (kind === 'name' || kind === 'hexName') {
       const column = new LowCardinalityColumn(name, kind === 'hexName');
-      this.#add(column, ({ source, starts, ends }) => {
-        const start = starts[slot] as number;
-        column.slice(source, start < 0 ? 0 : start, start < 0 ? 0 : (ends[slot] as number));
-      });
-    } else if (kind === 'text' || kind === 'hexText') {
+      this.#onSlot(column, slot, (slots) => pushRange(column, slots, slot));
+    } else if (kind === 'text') {
       const column = new StringColumn(name);
-      const hex = kind === 'hexText';
-      this.#add(column, ({ source, starts, ends }) => {
-        const start = Math.max(starts[slot] as number, 0);
-        const end = (starts[slot] as number) < 0 ? 0 : (ends[slot] as number);
-        if (hex) {
-          column.hex(source, start, end);
-        } else {
-          column.slice(source, start, end);
-        }
-      });
+      this.#onSlot(column, slot, (slots) => pushRange(column, slots, slot));
+    } else if (kind === 'hexText') {
+      const column = new StringColumn(name);
+      this.#onSlot(column, slot, ({ source, starts, ends }) =>
+        column.hex(source, starts[slot] as number, ends[slot] as number),
+      );
     } else {
       const [type, width] = FIXED_TYPES[kind];
       const column = new FixedColumn(name, type, width);
       const bool = kind === 'bool';
-      this.#add(column, ({ lows, highs }) => {
+      this.#onSlot(column, slot, ({ lows, highs }) => {
         const low = lows[slot] as number;
         const high = highs[slot] as number;
         column.number(bool ? Number((low | high) !== 0) : low, high);
@@ -212,21 +217,22 @@ export class EventColumns {
   #planDigest(): void {
     const column = new LowCardinalityColumn('plan_digest', true);
     const [own, decided] = [slotOf('planDigest'), slotOf('decisionPlan')];
-    this.#add(column, (slots) => {
-      const slot = slots.has(own) ? own : decided;
-      const start = slots.starts[slot] as number;
-      column.slice(slots.source, start < 0 ? 0 : start, start < 0 ? 0 : (slots.ends[slot] as number));
-    });
+    this.#onSlot(column, own, (slots) => pushRange(column, slots, own));
+    this.#slotWriters[decided] = (slots) => {
+      if (!slots.has(own)) {
+        column.pad(this.rows);
+        pushRange(column, slots, decided);
+      }
+    };
   }
 
   #names(name: string, list: number): void {
     const column = new ArrayColumn(new LowCardinalityColumn(name));
-    this.#add(column, ({ source, lists }) => {
+    this.#onList([column], list, ({ source, lists }) => {
       const ranges = lists[list] as number[];
       for (let i = 0; i < ranges.length; i += 2) {
         column.elements.slice(source, ranges[i] as number, ranges[i + 1] as number);
       }
-      column.end();
     });
   }
 
@@ -234,9 +240,13 @@ export class EventColumns {
   #pairs(name: string, listName: string, shape: Shape, first: string, second: string): void {
     const column = new ArrayColumn(new LowCardinalityColumn(name));
     const [list, left, right] = [listOf(listName), slotOf(first), slotOf(second)];
-    this.#elements(column, list, shape, (slots) => {
-      const bytes = Buffer.concat([bytesOf(slots, left), COLON, bytesOf(slots, right)]);
-      column.elements.slice(bytes, 0, bytes.length);
+    const scratch = new ByteSink(256);
+    this.#onElements([column], list, shape, (slots) => {
+      scratch.size = 0;
+      scratch.slice(slots.source, ...rangeOf(slots, left));
+      scratch.slice(COLON, 0, 1);
+      scratch.slice(slots.source, ...rangeOf(slots, right));
+      column.elements.slice(scratch.bytes, 0, scratch.size);
     });
   }
 
@@ -244,17 +254,10 @@ export class EventColumns {
     const codes = new ArrayColumn(new LowCardinalityColumn('reasons'));
     const controls = new ArrayColumn(new LowCardinalityColumn('controls'));
     const [code, control] = [slotOf('reasonCode'), slotOf('reasonControl')];
-    this.columns.push(controls);
-    this.#elements(
-      codes,
-      listOf('reasons'),
-      SHAPES.reason,
-      (slots) => {
-        pushRange(codes.elements, slots, code);
-        pushRange(controls.elements, slots, control);
-      },
-      () => controls.end(),
-    );
+    this.#onElements([controls, codes], listOf('reasons'), SHAPES.reason, (slots) => {
+      pushRange(codes.elements, slots, code);
+      pushRange(controls.elements, slots, control);
+    });
   }
 
   #maskCounts(): void {
@@ -263,17 +266,12 @@ export class EventColumns {
     const textSlots = ['countClass', 'countKind', 'countAction', 'countColumn'].map(slotOf);
     const counts = new ArrayColumn(new FixedColumn('mask_counts', 'UInt64', 8));
     const value = slotOf('countValue');
-    this.columns.push(...texts);
-    this.#elements(
-      counts,
-      listOf('counts'),
-      SHAPES.count,
-      (slots) => {
-        texts.forEach((text, i) => pushRange(text.elements, slots, textSlots[i] as number));
-        counts.elements.number(slots.lows[value] as number, slots.highs[value] as number);
-      },
-      () => texts.forEach((text) => text.end()),
-    );
+    this.#onElements([...texts, counts], listOf('counts'), SHAPES.count, (slots) => {
+      for (let i = 0; i < texts.length; i++) {
+        pushRange((texts[i] as (typeof texts)[number]).elements, slots, textSlots[i] as number);
+      }
+      counts.elements.number(slots.lows[value] as number, slots.highs[value]);
+    });
   }
 
   #approvals(): void {
@@ -287,78 +285,71 @@ export class EventColumns {
     const [id, reason, digest, ms] = ['approvalId', 'approvalReason', 'approvalShown', 'approvalDecidedMs'].map(
       slotOf,
     ) as [number, number, number, number];
-    this.columns.push(...texts, reasons, shown, decided);
-    this.#elements(
-      ids,
-      listOf('approvals'),
-      SHAPES.approval,
-      (slots) => {
-        texts.forEach((text, i) => pushRange(text.elements, slots, textSlots[i] as number));
-        pushRange(ids.elements, slots, id);
-        pushRange(reasons.elements, slots, reason);
-        const bytes = bytesOf(slots, digest);
-        shown.elements.hex(bytes, 0, bytes.length);
-        decided.elements.number(slots.lows[ms] as number, slots.highs[ms] as number);
-      },
-      () => [...texts, reasons, shown, decided].forEach((column) => column.end()),
-    );
+    const columns = [...texts, reasons, shown, decided, ids];
+    this.#onElements(columns, listOf('approvals'), SHAPES.approval, (slots) => {
+      texts.forEach((text, i) => pushRange(text.elements, slots, textSlots[i] as number));
+      pushRange(ids.elements, slots, id);
+      pushRange(reasons.elements, slots, reason);
+      shown.elements.hex(slots.source, ...rangeOf(slots, digest));
+      decided.elements.number(slots.lows[ms] as number, slots.highs[ms]);
+    });
   }
 
   #operationIndex(): void {
     const column = new NullableU64Column('operation_index');
     const slot = slotOf('operationIndex');
-    this.#add(column, (slots) => {
-      if (slots.has(slot)) {
-        column.number(slots.lows[slot] as number, slots.highs[slot] as number);
-      } else {
-        column.none();
-      }
-    });
+    this.#onSlot(column, slot, ({ lows, highs }) => column.number(lows[slot] as number, highs[slot] as number));
   }
 
-  #attributes(): void {
+  #attributes(): () => void {
     const column = new MapColumn('attributes');
-    const [list, key, value] = [listOf('attributes'), slotOf('attributeKey'), slotOf('attributeValue')];
-    const malformed = Buffer.from('malformed', 'ascii');
-    this.#add(column, (slots) => {
-      const ranges = slots.lists[list] as number[];
-      for (let i = 0; i < ranges.length; i += 2) {
-        slots.parse(SHAPES.attribute, ranges[i] as number, ranges[i + 1] as number);
-        pushRange(column.keys, slots, key);
-        pushRange(column.values, slots, value);
-      }
-      if (this.#malformed) {
-        column.keys.slice(malformed, 0, malformed.length);
-        column.values.slice(EMPTY, 0, 0);
-      }
-      column.end();
+    const [key, value] = [slotOf('attributeKey'), slotOf('attributeValue')];
+    this.#onElements([column], listOf('attributes'), SHAPES.attribute, (slots) => {
+      pushRange(column.keys, slots, key);
+      pushRange(column.values, slots, value);
     });
+    return () => {
+      column.pad(this.rows);
+      column.keys.slice(MALFORMED, 0, MALFORMED.length);
+      column.values.slice(EMPTY, 0, 0);
+      column.end();
+    };
   }
 
-  /** One element of `column` (and of whatever `push` fills) for each message of a list. */
-  #elements(
-    column: ArrayColumn<LowCardinalityColumn | StringColumn | FixedColumn>,
-    list: number,
-    shape: Shape,
-    push: Writer,
-    end?: () => void,
-  ): void {
-    this.#add(column, (slots) => {
+  #onSlot(column: Column, slot: number, push: Writer): void {
+    this.columns.push(column);
+    this.#slotWriters[slot] = (slots) => {
+      column.pad(this.rows);
+      push(slots);
+    };
+  }
+
+  /** `push` gets the slots of each element in turn. */
+  #onElements(columns: readonly RowList[], list: number, shape: Shape, push: Writer): void {
+    this.#onList(columns, list, (slots) => {
       const ranges = slots.lists[list] as number[];
       for (let i = 0; i < ranges.length; i += 2) {
-        slots.parse(shape, ranges[i] as number, ranges[i + 1] as number);
+        slots.parseElement(shape, ranges[i] as number, ranges[i + 1] as number);
         push(slots);
       }
-      column.end();
-      end?.();
     });
   }
 
-  #add(column: Column, write: Writer): void {
-    this.columns.push(column);
-    this.#writers.push(write);
+  #onList(columns: readonly RowList[], list: number, push: Writer): void {
+    this.columns.push(...columns);
+    this.#listWriters[list] = (slots) => {
+      for (const column of columns) {
+        column.pad(this.rows);
+      }
+      push(slots);
+      for (const column of columns) {
+        column.end();
+      }
+    };
   }
 }
+
+type RowList = ArrayColumn<LowCardinalityColumn | StringColumn | FixedColumn> | MapColumn;
 
 /** The columns that come from the leaf, first in the table because they order it. */
 class LeafColumns {
@@ -375,6 +366,8 @@ class LeafColumns {
   readonly #decision = new LowCardinalityColumn('decision');
   readonly #obligations = new FixedColumn('obligations', 'UInt32', 4);
   readonly #bundle = new LowCardinalityColumn('bundle_digest', true);
+  readonly #lastTag = Buffer.alloc(16);
+  #lastTenant: Buffer = EMPTY;
   readonly #kindNames: Buffer[] = Array.from({ length: 256 }, (_, kind) => Buffer.from(kindName(kind), 'ascii'));
 
   constructor(month: () => number) {
@@ -396,19 +389,22 @@ class LeafColumns {
 
   append(leaf: Buffer, tenants: ReadonlyMap<string, Buffer>): void {
     this.#monthColumn.number(this.#month());
-    const tag = leaf.toString('latin1', 34, 50);
-    const tenant = tenants.get(tag) ?? Buffer.from(leaf.toString('hex', 34, 50), 'ascii');
-    this.#tenant.slice(tenant, 0, tenant.length);
+    if (leaf.compare(this.#lastTag, 0, 16, 34, 50) !== 0) {
+      leaf.copy(this.#lastTag, 0, 34, 50);
+      this.#lastTenant =
+        tenants.get(leaf.toString('latin1', 34, 50)) ?? Buffer.from(leaf.toString('hex', 34, 50), 'ascii');
+    }
+    this.#tenant.slice(this.#lastTenant, 0, this.#lastTenant.length);
     this.#sessionId.reversed(leaf, 50);
     this.#writerId.reversed(leaf, 2);
-    this.#seq.number(leaf.readUInt32BE(66));
+    this.#seq.reversed(leaf, 66);
     this.#index.reversed(leaf, 18);
     pushTime(this.#time, leaf, 26);
     const kind = this.#kindNames[leaf[1] as number] as Buffer;
     this.#kind.slice(kind, 0, kind.length);
     const decision = DECISION_NAMES[leaf[134] as number] as Buffer;
     this.#decision.slice(decision, 0, decision.length);
-    this.#obligations.number(leaf.readUInt32BE(135));
+    this.#obligations.reversed(leaf, 135);
     this.#bundle.slice(leaf, 102, isZero(leaf, 102, 134) ? 102 : 134);
   }
 }
@@ -431,8 +427,8 @@ function isZero(source: Buffer, start: number, end: number): boolean {
   return true;
 }
 
-function bytesOf(slots: EventSlots, slot: number): Buffer {
-  return slots.has(slot) ? slots.source.subarray(slots.starts[slot], slots.ends[slot]) : EMPTY;
+function rangeOf(slots: EventSlots, slot: number): [start: number, end: number] {
+  return slots.has(slot) ? [slots.starts[slot] as number, slots.ends[slot] as number] : [0, 0];
 }
 
 function pushRange(column: LowCardinalityColumn | StringColumn, slots: EventSlots, slot: number): void {

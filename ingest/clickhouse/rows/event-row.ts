@@ -161,7 +161,7 @@ function otherColumns(event: Event | null): EventRow {
     unit_bytes: String(event?.unit?.byteCount ?? 0),
     unit_part: event?.unit?.part ?? 0,
     operation_index: event?.operationIndex === undefined ? null : String(event.operationIndex),
-    attributes: attributes as JsonValue,
+    attributes,
   };
 }
 

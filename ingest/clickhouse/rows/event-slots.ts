@@ -14,7 +14,7 @@ interface Field {
   readonly message: Shape | null;
 }
 
-/** Slots `first` to `end` belong to the message and to what is nested in it; so do the lists of `lists`. */
+/** Slots `first` up to `end` belong to the message and to what is nested in it; so do the lists of `lists`. */
 export interface Shape {
   readonly first: number;
   readonly end: number;
@@ -181,7 +181,12 @@ export function listOf(name: string): number {
 
 const ABSENT = -1;
 
-/** One record's slots, used again for the next. */
+/**
+ * One record's slots, used again for the next.
+ *
+ * Invariant: `present` names the slots of the event itself that are not absent, `presentLists` its lists that have
+ * elements; slots of elements are those of the element that was parsed last.
+ */
 export class EventSlots {
   source: Buffer = Buffer.alloc(0);
   /** Start and end of each range; `ABSENT` (-1) as start when the field is not there. */
@@ -191,23 +196,58 @@ export class EventSlots {
   readonly highs = new Uint32Array(slotNumbers.size);
   /** Starts and ends of the elements in turn. */
   readonly lists: number[][] = Array.from({ length: listNumbers.size }, () => []);
+  readonly present: number[] = [];
+  readonly presentLists: number[] = [];
 
   has(slot: number): boolean {
     return this.starts[slot] !== ABSENT;
   }
 
-  clear(shape: Shape): void {
-    this.starts.fill(ABSENT, shape.first, shape.end);
-    this.lows.fill(0, shape.first, shape.end);
-    this.highs.fill(0, shape.first, shape.end);
+  /** Fills the slots with the fields of an `Event`. False for what only the generated codec can judge. */
+  parseEvent(source: Buffer): boolean {
+    this.clearEvent();
+    this.source = source;
+    return this.#parse(SHAPES.event, 0, source.length);
+  }
+
+  /** Fills the slots of one element of a list. It was parsed before, as part of its event, so it parses. */
+  parseElement(shape: Shape, start: number, end: number): boolean {
+    this.#clear(shape);
+    return this.#parse(shape, start, end);
+  }
+
+  clearEvent(): void {
+    for (const slot of this.present) {
+      this.starts[slot] = ABSENT;
+      this.lows[slot] = 0;
+      this.highs[slot] = 0;
+    }
+    for (const list of this.presentLists) {
+      (this.lists[list] as number[]).length = 0;
+    }
+    this.present.length = 0;
+    this.presentLists.length = 0;
+  }
+
+  #clear(shape: Shape): void {
+    for (let slot = shape.first; slot < shape.end; slot++) {
+      this.starts[slot] = ABSENT;
+      this.lows[slot] = 0;
+      this.highs[slot] = 0;
+    }
     for (const list of shape.lists) {
       (this.lists[list] as number[]).length = 0;
     }
   }
 
-  /** Clears the slots of `shape` and fills them. False for what only the generated codec can judge. */
-  parse(shape: Shape, start: number, end: number): boolean {
-    this.clear(shape);
+  #set(slot: number, start: number): void {
+    if (slot >= SHAPES.event.first && this.starts[slot] === ABSENT) {
+      this.present.push(slot);
+    }
+    this.starts[slot] = start;
+  }
+
+  #parse(shape: Shape, start: number, end: number): boolean {
     const source = this.source;
     let at = start;
     while (at < end) {
@@ -221,22 +261,11 @@ export class EventSlots {
       }
       const field = shape.fields[tag >>> 3];
       const wire = tag & 7;
-      if (wire === 2) {
-        const next = this.#ranged(field, at, end);
-        if (next < 0) {
-          return false;
-        }
-        at = next;
-      } else if (wire === 0) {
-        const next = this.#varint(field, at, end);
-        if (next < 0) {
-          return false;
-        }
-        at = next;
-      } else {
+      if (tag >>> 3 === 0 || (wire !== 0 && wire !== 2)) {
         return false;
       }
-      if (tag >>> 3 === 0) {
+      at = wire === 2 ? this.#ranged(field, at, end) : this.#varint(field, at, end);
+      if (at < 0) {
         return false;
       }
     }
@@ -265,17 +294,24 @@ export class EventSlots {
       return stop;
     }
     if (field.kind === 'bytes') {
-      this.starts[field.at] = at;
+      this.#set(field.at, at);
       this.ends[field.at] = stop;
     } else if (field.kind === 'list') {
       // The element is checked now, because its row cannot be taken back when it turns out to be none.
-      if (field.message !== null && !this.parse(field.message, at, stop)) {
+      if (field.message !== null && !this.parseElement(field.message, at, stop)) {
         return -1;
       }
-      (this.lists[field.at] as number[]).push(at, stop);
+      const list = this.lists[field.at] as number[];
+      if (list.length === 0) {
+        this.presentLists.push(field.at);
+      }
+      list.push(at, stop);
     } else if (field.kind === 'message') {
-      // A second occurrence replaces the first, as in the generated decoder.
-      return this.parse(field.message as Shape, at, stop) ? stop : -1;
+      if (this.has(field.at)) {
+        return -1; // A second occurrence replaces the first: the generated codec knows how.
+      }
+      this.#set(field.at, at);
+      return this.#parse(field.message as Shape, at, stop) ? stop : -1;
     } else {
       return -1;
     }
@@ -309,7 +345,7 @@ export class EventSlots {
       }
     }
     if (field !== undefined) {
-      this.starts[field.at] = start;
+      this.#set(field.at, start);
       this.lows[field.at] = low >>> 0;
       this.highs[field.at] = high >>> 0;
     }
@@ -332,9 +368,11 @@ function shapeOf(spec: Spec): Shape {
       slotNumbers.set(name, slot);
       fields[Number(number)] = { kind, at: slot, message: null };
     } else {
+      const own = slotNumbers.size;
+      slotNumbers.set(name, own);
       const message = shapeOf(kind);
       lists.push(...message.lists);
-      fields[Number(number)] = { kind: 'message', at: -1, message };
+      fields[Number(number)] = { kind: 'message', at: own, message };
     }
   }
   return { first, end: slotNumbers.size, lists, fields };

@@ -14,38 +14,40 @@ import { assert } from '../../../core/kernel/assert.ts';
  *   Map(K, V): like Array of two columns: keys, then values
  */
 
-/** A buffer that grows. Positions stay valid, views do not. */
+/** Ranges up to this size are copied byte by byte: cheaper than a call into the runtime. */
+const SHORT_BYTES_MAX = 48;
+
+/** A buffer that grows. Positions stay valid, views do not. Bytes at and past `size` are zero. */
 export class ByteSink {
   bytes: Buffer;
   size = 0;
 
   constructor(capacity = 1024) {
-    this.bytes = Buffer.allocUnsafeSlow(capacity);
+    this.bytes = Buffer.alloc(capacity);
   }
 
   reserve(more: number): void {
     if (this.size + more <= this.bytes.length) {
       return;
     }
-    const grown = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, this.size + more));
+    const grown = Buffer.alloc(Math.max(this.bytes.length * 2, this.size + more));
     this.bytes.copy(grown, 0, 0, this.size);
     this.bytes = grown;
   }
 
-  u8(value: number): void {
-    this.reserve(1);
-    this.bytes[this.size++] = value;
-  }
-
   u32(value: number): void {
     this.reserve(4);
-    this.size = this.bytes.writeUInt32LE(value >>> 0, this.size);
+    const { bytes, size } = this;
+    bytes[size] = value;
+    bytes[size + 1] = value >>> 8;
+    bytes[size + 2] = value >>> 16;
+    bytes[size + 3] = value >>> 24;
+    this.size = size + 4;
   }
 
   u64(low: number, high: number): void {
-    this.reserve(8);
-    this.bytes.writeUInt32LE(low >>> 0, this.size);
-    this.size = this.bytes.writeUInt32LE(high >>> 0, this.size + 4);
+    this.u32(low);
+    this.u32(high);
   }
 
   varuint(value: number): void {
@@ -60,8 +62,17 @@ export class ByteSink {
 
   slice(source: Buffer, start: number, end: number): void {
     this.reserve(end - start);
-    source.copy(this.bytes, this.size, start, end);
-    this.size += end - start;
+    if (end - start > SHORT_BYTES_MAX) {
+      source.copy(this.bytes, this.size, start, end);
+      this.size += end - start;
+      return;
+    }
+    const target = this.bytes;
+    let at = this.size;
+    for (let i = start; i < end; i++) {
+      target[at++] = source[i] as number;
+    }
+    this.size = at;
   }
 
   text(value: string): void {
@@ -70,26 +81,36 @@ export class ByteSink {
     this.slice(bytes, 0, bytes.length);
   }
 
+  /** Zero bytes: they are zero already. */
   zeros(count: number): void {
     this.reserve(count);
-    this.bytes.fill(0, this.size, this.size + count);
     this.size += count;
+  }
+
+  reset(): void {
+    this.bytes.fill(0, 0, this.size);
+    this.size = 0;
   }
 }
 
 const HEX = Buffer.from('0123456789abcdef', 'ascii');
 
-/** One column of a block that is being filled. Every row pushes exactly one value. */
+/**
+ * One column of a block that is being filled. A row that got no value has the default, so only values that are there
+ * cost anything: before a value for row n, and at the end of the block, the column is padded to n rows.
+ */
 export interface Column {
   readonly name: string;
   readonly type: string;
   /** Rows so far. */
   readonly rows: number;
+  /** Default values up to `rows` rows. */
+  pad(rows: number): void;
   writeTo(sink: ByteSink): void;
   reset(): void;
 }
 
-/** Numbers and fixed strings: `width` bytes a row. */
+/** Numbers and fixed strings: `width` bytes a row, by default zero. */
 export class FixedColumn implements Column {
   readonly name: string;
   readonly type: string;
@@ -106,19 +127,23 @@ export class FixedColumn implements Column {
     return this.#data.size / this.#width;
   }
 
+  pad(rows: number): void {
+    const missing = rows * this.#width - this.#data.size;
+    if (missing > 0) {
+      this.#data.zeros(missing);
+    }
+  }
+
   /** The low and high halves of a value; what does not fit the width is cut off. */
   number(low: number, high = 0): void {
     const data = this.#data;
-    if (this.#width === 8) {
-      data.u64(low, high);
-    } else if (this.#width === 4) {
-      data.u32(low);
-    } else {
-      data.u8(low);
-      if (this.#width === 2) {
-        data.u8(low >>> 8);
-      }
+    data.reserve(this.#width);
+    const { bytes } = data;
+    let at = data.size;
+    for (let i = 0; i < this.#width; i++) {
+      bytes[at++] = i < 4 ? low >>> (8 * i) : high >>> (8 * (i - 4));
     }
+    data.size = at;
   }
 
   /** Big-endian source bytes as a little-endian number of the same width. */
@@ -137,16 +162,12 @@ export class FixedColumn implements Column {
     this.#data.slice(source, offset, offset + this.#width);
   }
 
-  zero(): void {
-    this.#data.zeros(this.#width);
-  }
-
   writeTo(sink: ByteSink): void {
     sink.slice(this.#data.bytes, 0, this.#data.size);
   }
 
   reset(): void {
-    this.#data.size = 0;
+    this.#data.reset();
   }
 }
 
@@ -160,6 +181,14 @@ export class StringColumn implements Column {
     this.name = name;
   }
 
+  /** The empty string is one zero byte. */
+  pad(rows: number): void {
+    if (rows > this.rows) {
+      this.#data.zeros(rows - this.rows);
+      this.rows = rows;
+    }
+  }
+
   slice(source: Buffer, start: number, end: number): void {
     this.rows++;
     this.#data.varuint(end - start);
@@ -171,11 +200,14 @@ export class StringColumn implements Column {
     const data = this.#data;
     data.varuint((end - start) * 2);
     data.reserve((end - start) * 2);
+    const { bytes } = data;
+    let at = data.size;
     for (let i = start; i < end; i++) {
       const byte = source[i] as number;
-      data.bytes[data.size++] = HEX[byte >> 4] as number;
-      data.bytes[data.size++] = HEX[byte & 15] as number;
+      bytes[at++] = HEX[byte >> 4] as number;
+      bytes[at++] = HEX[byte & 15] as number;
     }
+    data.size = at;
   }
 
   writeTo(sink: ByteSink): void {
@@ -184,18 +216,20 @@ export class StringColumn implements Column {
 
   reset(): void {
     this.rows = 0;
-    this.#data.size = 0;
+    this.#data.reset();
   }
 }
 
 const FLAGS = 0x600;
 const NO_KEY = -1;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * LowCardinality(String). Values are interned by their bytes, without a JavaScript string: open addressing over FNV-1a,
- * and a first look at the value of the row before, which is most often the same.
+ * and a first look at the value that was pushed before, which is most often the same.
  *
- * Invariant: `#starts[k]`..`#starts[k + 1]` is key k in `#keys`; `#table` holds key numbers, less than half full.
+ * Invariant: `#starts[k]`..`#starts[k + 1]` is key k in `#keys`, and key 0 is empty; `#table` holds key numbers and is
+ * less than half full; `#indices` is zero at and past `rows`.
  */
 export class LowCardinalityColumn implements Column {
   readonly name: string;
@@ -205,6 +239,7 @@ export class LowCardinalityColumn implements Column {
   readonly #keys = new ByteSink();
   #starts = new Uint32Array(64);
   #keyCount = 0;
+  #last = 0;
   #table = new Int32Array(128).fill(NO_KEY);
   #indices = new Uint32Array(1024);
 
@@ -212,28 +247,29 @@ export class LowCardinalityColumn implements Column {
   constructor(name: string, hex = false) {
     this.name = name;
     this.#hex = hex;
+    this.reset();
+  }
+
+  pad(rows: number): void {
+    if (rows > this.rows) {
+      this.#room(rows);
+      this.rows = rows;
+    }
   }
 
   slice(source: Buffer, start: number, end: number): void {
     this.index(this.intern(source, start, end));
   }
 
-  /** A row with a key that `intern` gave for this block. */
   index(key: number): void {
-    if (this.rows === this.#indices.length) {
-      const grown = new Uint32Array(this.rows * 2);
-      grown.set(this.#indices);
-      this.#indices = grown;
-    }
+    this.#room(this.rows + 1);
     this.#indices[this.rows++] = key;
+    this.#last = key;
   }
 
   intern(source: Buffer, start: number, end: number): number {
-    if (this.rows > 0) {
-      const last = this.#indices[this.rows - 1] as number;
-      if (this.#equals(last, source, start, end)) {
-        return last;
-      }
+    if (this.#equals(this.#last, source, start, end)) {
+      return this.#last;
     }
     let hash = 0x811c9dc5;
     for (let i = start; i < end; i++) {
@@ -274,10 +310,23 @@ export class LowCardinalityColumn implements Column {
   }
 
   reset(): void {
+    this.#indices.fill(0, 0, this.rows);
     this.rows = 0;
     this.#keyCount = 0;
-    this.#keys.size = 0;
+    this.#keys.reset();
     this.#table.fill(NO_KEY);
+    this.#last = 0;
+    this.#starts[0] = 0;
+    this.#starts[1] = 0;
+    this.intern(NOTHING, 0, 0);
+  }
+
+  #room(rows: number): void {
+    if (rows > this.#indices.length) {
+      const grown = new Uint32Array(Math.max(rows, this.#indices.length * 2));
+      grown.set(this.#indices);
+      this.#indices = grown;
+    }
   }
 
   #writeKey(sink: ByteSink, start: number, end: number): void {
@@ -310,6 +359,9 @@ export class LowCardinalityColumn implements Column {
   }
 
   #equals(key: number, source: Buffer, start: number, end: number): boolean {
+    if (key >= this.#keyCount) {
+      return false;
+    }
     let at = this.#starts[key] as number;
     if ((this.#starts[key + 1] as number) - at !== end - start) {
       return false;
@@ -361,12 +413,51 @@ export class LowCardinalityColumn implements Column {
 
 type Element = LowCardinalityColumn | StringColumn | FixedColumn;
 
+/** End offsets of the rows of an array: counts of elements, below 2^32. */
+class Offsets {
+  rows = 0;
+  #ends = new Uint32Array(1024);
+
+  /** Rows without elements. */
+  pad(rows: number): void {
+    if (rows > this.rows) {
+      this.#room(rows);
+      this.#ends.fill(this.rows === 0 ? 0 : (this.#ends[this.rows - 1] as number), this.rows, rows);
+      this.rows = rows;
+    }
+  }
+
+  end(elements: number): void {
+    this.#room(this.rows + 1);
+    this.#ends[this.rows++] = elements;
+  }
+
+  writeTo(sink: ByteSink): void {
+    sink.reserve(this.rows * 8);
+    for (let row = 0; row < this.rows; row++) {
+      sink.u64(this.#ends[row] as number, 0);
+    }
+  }
+
+  reset(): void {
+    this.rows = 0;
+  }
+
+  #room(rows: number): void {
+    if (rows > this.#ends.length) {
+      const grown = new Uint32Array(Math.max(rows, this.#ends.length * 2));
+      grown.set(this.#ends);
+      this.#ends = grown;
+    }
+  }
+}
+
 /** Array of one element column; a row is ended by `end` after its elements were pushed to `elements`. */
 export class ArrayColumn<E extends Element> implements Column {
   readonly name: string;
   readonly type: string;
   readonly elements: E;
-  readonly #offsets = new ByteSink();
+  readonly #offsets = new Offsets();
 
   constructor(elements: E) {
     this.name = elements.name;
@@ -375,11 +466,15 @@ export class ArrayColumn<E extends Element> implements Column {
   }
 
   get rows(): number {
-    return this.#offsets.size / 8;
+    return this.#offsets.rows;
+  }
+
+  pad(rows: number): void {
+    this.#offsets.pad(rows);
   }
 
   end(): void {
-    this.#offsets.u64(this.elements.rows, 0);
+    this.#offsets.end(this.elements.rows);
   }
 
   writeTo(sink: ByteSink): void {
@@ -387,7 +482,7 @@ export class ArrayColumn<E extends Element> implements Column {
     if (low !== null) {
       sink.u64(1, 0);
     }
-    sink.slice(this.#offsets.bytes, 0, this.#offsets.size);
+    this.#offsets.writeTo(sink);
     if (low === null) {
       this.elements.writeTo(sink);
     } else {
@@ -396,7 +491,7 @@ export class ArrayColumn<E extends Element> implements Column {
   }
 
   reset(): void {
-    this.#offsets.size = 0;
+    this.#offsets.reset();
     this.elements.reset();
   }
 }
@@ -407,7 +502,7 @@ export class MapColumn implements Column {
   readonly type = 'Map(LowCardinality(String), String)';
   readonly keys: LowCardinalityColumn;
   readonly values: StringColumn;
-  readonly #offsets = new ByteSink();
+  readonly #offsets = new Offsets();
 
   constructor(name: string) {
     this.name = name;
@@ -416,61 +511,69 @@ export class MapColumn implements Column {
   }
 
   get rows(): number {
-    return this.#offsets.size / 8;
+    return this.#offsets.rows;
+  }
+
+  pad(rows: number): void {
+    this.#offsets.pad(rows);
   }
 
   end(): void {
     assert(this.keys.rows === this.values.rows, 'a map has as many keys as values');
-    this.#offsets.u64(this.keys.rows, 0);
+    this.#offsets.end(this.keys.rows);
   }
 
   writeTo(sink: ByteSink): void {
     sink.u64(1, 0);
-    sink.slice(this.#offsets.bytes, 0, this.#offsets.size);
+    this.#offsets.writeTo(sink);
     this.keys.writeData(sink);
     this.values.writeTo(sink);
   }
 
   reset(): void {
-    this.#offsets.size = 0;
+    this.#offsets.reset();
     this.keys.reset();
     this.values.reset();
   }
 }
 
-/** Nullable(UInt64). */
+/** Nullable(UInt64), by default null. The bytes are inverted when they are written: 1 in memory is a value. */
 export class NullableU64Column implements Column {
   readonly name: string;
   readonly type = 'Nullable(UInt64)';
-  readonly #nulls = new ByteSink();
-  readonly #values = new ByteSink();
+  readonly #present = new FixedColumn('', 'UInt8', 1);
+  readonly #values = new FixedColumn('', 'UInt64', 8);
 
   constructor(name: string) {
     this.name = name;
   }
 
   get rows(): number {
-    return this.#nulls.size;
+    return this.#present.rows;
+  }
+
+  pad(rows: number): void {
+    this.#present.pad(rows);
+    this.#values.pad(rows);
   }
 
   number(low: number, high: number): void {
-    this.#nulls.u8(0);
-    this.#values.u64(low, high);
-  }
-
-  none(): void {
-    this.#nulls.u8(1);
-    this.#values.u64(0, 0);
+    this.#present.number(1);
+    this.#values.number(low, high);
   }
 
   writeTo(sink: ByteSink): void {
-    sink.slice(this.#nulls.bytes, 0, this.#nulls.size);
-    sink.slice(this.#values.bytes, 0, this.#values.size);
+    const start = sink.size;
+    this.#present.writeTo(sink);
+    for (let at = start; at < sink.size; at++) {
+      sink.bytes[at] = 1 - (sink.bytes[at] as number);
+    }
+    this.#values.writeTo(sink);
   }
 
   reset(): void {
-    this.#nulls.size = 0;
-    this.#values.size = 0;
+    this.#present.reset();
+    this.#values.reset();
   }
 }
 
