@@ -1,7 +1,8 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { startClinic, type Clinic } from '../../deploy/demo/clinic-service.ts';
-import { WorkerHarness } from './testing/worker-harness.ts';
+import { DEMO_RUN, WorkerHarness } from './testing/worker-harness.ts';
 
 /** Identifiers of the demo tables: none of them may ever reach an agent. */
 const RAW = [/999-\d\d-\d{4}/, /@example\.com/, /\(\d{3}\) 555-\d{4}/, /Mosciski/, /Stamm Lock/];
@@ -113,6 +114,19 @@ for (const adapter of ['node', 'uws'] as const) {
         equal(((await response.json()) as { code: string }).code, code);
       });
     }
+
+    test('records of one session name the token and the script that each request came with', async () => {
+      for (const scriptDigest of ['cd'.repeat(32), 'ef'.repeat(32)]) {
+        const token = gateway.token({ run: { ...DEMO_RUN, runId: '901', scriptDigest } });
+        const response = await gateway.fetch('/clinic/patients?limit=1', { token });
+        equal(response.status, 200, await response.text());
+        const [, index] = (response.headers.get('evidence') ?? '').split('/');
+        const record = (await gateway.records()).find((one) => one.index === Number(index));
+        equal(record?.event.subject?.ci?.scriptDigest, scriptDigest);
+        const digest = createHash('sha256').update(token).digest('hex');
+        equal(Buffer.from(record?.event.subject?.tokenDigest ?? []).toString('hex'), digest);
+      }
+    });
 
     test('a route that the catalogue does not know is refused and recorded', async () => {
       const response = await gateway.fetch('/clinic/secrets');

@@ -94,14 +94,12 @@ export class Recorder {
 
   /** Begins a strand with `session.open`, which carries the token's claims in its originals. */
   openStrand(sessionId: Buffer, subject: Subject, connection: string, reviewed: boolean): Strand {
-    const staticMeta = Event.encode(
-      event({ subject: subjectMessage(subject, reviewed), connection, configDigest: this.#options.configDigest }),
-    ).finish();
     const strand = new Strand(
       sessionId,
       subject,
       connection,
-      staticMeta,
+      this.#staticMeta(subject, reviewed, connection),
+      reviewed,
       this.#options.sealers(sessionId),
       this.#options.clock.nowMs(),
     );
@@ -124,9 +122,15 @@ export class Recorder {
     return appended;
   }
 
-  /** One record for request and decision. */
-  operation(strand: Strand, record: OperationRecord, subject: Subject): Appended {
+  /** One record for request and decision. `reviewed`: whether the script of this subject's run was, at the decision. */
+  operation(strand: Strand, record: OperationRecord, subject: Subject, reviewed: boolean): Appended {
     const { decision, operation } = record;
+    const tokenDigest = subject.tokenDigest.toString('latin1');
+    const newToken = tokenDigest !== strand.tokenDigest;
+    if (newToken || reviewed !== strand.reviewed) {
+      strand.staticMeta = this.#staticMeta(subject, reviewed, strand.connection);
+      strand.reviewed = reviewed;
+    }
     const whole = strand.firstUseOf(decision.inputDigest);
     const meta = concat(strand.staticMeta, Event.encode(operationEvent(record, whole)).finish());
     const units: RecordUnit[] = [];
@@ -134,8 +138,6 @@ export class Recorder {
       const payload = PayloadUnit.encode({ request: record.copy.request, response: undefined }).finish();
       units.push(this.#seal(strand, 1, 1, true, record.planDigest, payload));
     }
-    const tokenDigest = subject.tokenDigest.toString('latin1');
-    const newToken = tokenDigest !== strand.tokenDigest;
     if (newToken || (record.copy !== null && record.copy.originals.length > 0)) {
       const originals = OriginalsUnit.encode({
         request: [...(record.copy?.originals ?? [])],
@@ -281,6 +283,11 @@ export class Recorder {
       meta,
       units: [],
     });
+  }
+
+  #staticMeta(subject: Subject, reviewed: boolean, connection: string): Uint8Array {
+    const { configDigest } = this.#options;
+    return Event.encode(event({ subject: subjectMessage(subject, reviewed), connection, configDigest })).finish();
   }
 
   #append(strand: Strand, leafing: Leafing, meta: Uint8Array, units: readonly RecordUnit[]): Appended {

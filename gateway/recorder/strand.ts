@@ -29,8 +29,13 @@ export class Strand {
   readonly sessionId: Buffer;
   readonly subject: Subject;
   readonly connection: string;
-  /** Encoded `Event` with what every record of the strand repeats; protobuf lets it be put before the rest. */
-  readonly staticMeta: Uint8Array;
+  /**
+   * Encoded `Event` with what every record of the strand repeats; protobuf lets it be put before the rest. The recorder
+   * makes it anew when a token is refreshed or a review arrives: a record names the token that it was asked with.
+   */
+  staticMeta: Uint8Array;
+  /** Whether `staticMeta` says that the script was reviewed. */
+  reviewed: boolean;
   seq = 0;
   previous: Buffer = ZERO32;
   readonly sealers: SessionSealers;
@@ -46,6 +51,7 @@ export class Strand {
     subject: Subject,
     connection: string,
     staticMeta: Uint8Array,
+    reviewed: boolean,
     sealers: SessionSealers,
     nowMs: number,
   ) {
@@ -53,6 +59,7 @@ export class Strand {
     this.subject = subject;
     this.connection = connection;
     this.staticMeta = staticMeta;
+    this.reviewed = reviewed;
     this.sealers = sealers;
     this.lastUsedMs = nowMs;
   }

@@ -195,6 +195,7 @@ export class Authoriser {
           traceId: request.traceId,
         },
         request.subject,
+        this.#o.isReviewed(request.subject),
       );
     } catch (error) {
       done(failed(error));
@@ -260,6 +261,7 @@ export class Authoriser {
           traceId: request.traceId,
         },
         request.subject,
+        this.#o.isReviewed(request.subject),
       );
     } catch (error) {
       done(failed(error));
