@@ -32,8 +32,10 @@ interface StrandedRecord {
   readonly leafHash: Buffer;
 }
 
-/** Part of the disk's own time for which a small group waits for more. */
-const GATHER_FRACTION = 0.25;
+/** Part of the disk's own time for which a group waits for more at most. */
+const GATHER_FRACTION = 0.5;
+/** Fewer waiters than these say nothing about how long one takes. */
+const RELEASE_SAMPLE_MIN = 16;
 
 /**
  * Records into groups, groups into segments, one group at a time onto the disk.
@@ -67,7 +69,11 @@ export class CommitPipeline {
   #releasing = false;
   #newestBytes = 0;
   #committedMs = 0;
-  #gatherMs = 0;
+  #newestCount = 0;
+  /** How long the disk took for the newest group. */
+  #diskMs = 0;
+  /** How long releasing takes for each record, with all that its waiter does at once. */
+  #releaseMs = 0;
   #idleWaiters: (() => void)[] = [];
   #nextIndex = 0;
   #durable = 0;
@@ -167,10 +173,13 @@ export class CommitPipeline {
 
   /** Some waiters of the newest group were called; `done`: all. */
   released(done: boolean): void {
+    if (done && this.#newestCount >= RELEASE_SAMPLE_MIN) {
+      this.#releaseMs = (this.#clock.monotonicMs() - this.#committedMs) / this.#newestCount;
+    }
     if (this.#inFlight !== null || !this.#releasing) {
       return;
     }
-    if (this.#isDue()) {
+    if (this.#isDue() || (done && this.#isEnough())) {
       this.pump();
     } else if (done) {
       this.#releasing = false;
@@ -266,9 +275,10 @@ export class CommitPipeline {
     this.committedBytes += group.bytes;
     this.#newestBytes = group.bytes;
     this.#committedMs = this.#clock.monotonicMs();
-    this.#gatherMs = (this.#committedMs - this.#inFlightSinceMs) * GATHER_FRACTION;
+    this.#newestCount = group.count;
+    this.#diskMs = this.#committedMs - this.#inFlightSinceMs;
     this.#releasing = true;
-    if (this.#queuedBytes * 2 >= group.bytes) {
+    if (this.#isDue() && this.#isEnough()) {
       this.pump();
     }
     this.#events.onDurable(group);
@@ -276,14 +286,19 @@ export class CommitPipeline {
   }
 
   /**
-   * Those who are released now come back with their next record. When next to nothing waits, the next group is given a
-   * moment to grow: until it is half as large as the newest, or for a part of the time that the disk took. So groups of
-   * 1 and 255 do not take turns; on a fast disk nothing ever waits, because CPU and disk keep each other busy; on a slow
-   * one the next flush carries everybody instead of the few that were early.
+   * Those who are released now come back with their next record. When releasing them takes less time than the disk does,
+   * it is better to wait for all of them: one flush then carries everybody, where two would take turns with half of them
+   * each. When it takes longer, the disk must not stand still meanwhile; only a group that is tiny against the last one
+   * is given a moment to grow, so that groups of 1 and 255 do not take turns.
    */
   #isDue(): boolean {
-    const enough = this.#queuedBytes * 2 >= this.#newestBytes;
-    return enough || this.#clock.monotonicMs() - this.#committedMs >= this.#gatherMs;
+    const diskIsFaster = this.#newestCount * this.#releaseMs >= this.#diskMs;
+    const elapsedMs = this.#clock.monotonicMs() - this.#committedMs;
+    return (diskIsFaster && this.#isEnough()) || elapsedMs >= this.#diskMs * GATHER_FRACTION;
+  }
+
+  #isEnough(): boolean {
+    return this.#queuedBytes * 2 >= this.#newestBytes;
   }
 
   #failed(group: CommitGroup, error: unknown): void {
