@@ -26,28 +26,25 @@ export class Agent {
     this.#token = token;
   }
 
-  /** Resolves when the whole body is here; rejects when the connection breaks before. */
-  async get(path: string): Promise<AgentReply> {
-    return this.#send(path, {});
+  /** Resolves when the whole body is here; rejects when the connection breaks before. `onHead` hears of every answer that began. */
+  async get(path: string, onHead?: (evidence: string) => void): Promise<AgentReply> {
+    return this.#send(path, {}, onHead);
   }
 
   async postJson(path: string, body: string): Promise<AgentReply> {
     return this.#send(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
   }
 
-  async #send(path: string, init: RequestInit): Promise<AgentReply> {
+  async #send(path: string, init: RequestInit, onHead?: (evidence: string) => void): Promise<AgentReply> {
     const response = await fetch(`${this.#url}${path}`, {
       ...init,
       headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
       signal: AbortSignal.timeout(REPLY_MS),
     });
+    const evidence = response.headers.get('evidence') ?? '';
+    onHead?.(evidence);
     const text = await response.text();
-    return {
-      status: response.status,
-      contentType: response.headers.get('content-type') ?? '',
-      evidence: response.headers.get('evidence') ?? '',
-      text,
-    };
+    return { status: response.status, contentType: response.headers.get('content-type') ?? '', evidence, text };
   }
 }
 

@@ -54,6 +54,8 @@ export class Checks {
 const TEXT_MAX = 600;
 
 export function shortText(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+  const text = (typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)))
+    .replace(/\s+/g, ' ')
+    .trim();
   return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
 }

@@ -11,6 +11,9 @@ export interface RunFacts {
   readonly http: string;
   readonly admin: string;
   readonly pids: Readonly<Record<string, number>>;
+  /** C2SP verifier keys of the cluster log and its witnesses. */
+  readonly logKey: string;
+  readonly witnessKeys: readonly string[];
   readonly clickhouse: {
     readonly url: string;
     readonly username: string;
