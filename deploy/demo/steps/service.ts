@@ -17,18 +17,18 @@ export const serviceStep: Step = {
   async run({ upstream, tell, clinicUrl }, checks) {
     tell.say(`It runs at ${clinicUrl} and answers whoever has its service token. What it holds:`);
     const rows: string[][] = [];
+    const found: { path: string; type: string; ok: boolean; got: string }[] = [];
     for (const [path, type] of TABLES) {
       const reply = await upstream.get(path);
       const count = rowCount(type, reply.text);
       rows.push([path, type, String(count), reply.text.replaceAll(/\s+/g, ' ').slice(0, 80)]);
-      checks.that(
-        `${path} comes as ${type}`,
-        reply.status === 200 && reply.contentType.startsWith(type) && count > 0,
-        `200 ${type} with rows`,
-        `${reply.status} ${reply.contentType} with ${count} rows`,
-      );
+      const ok = reply.status === 200 && reply.contentType.startsWith(type) && count > 0;
+      found.push({ path, type, ok, got: `${reply.status} ${reply.contentType} with ${count} rows` });
     }
     tell.output(textTable(['TABLE', 'FORMAT', 'ROWS', 'BEGINS WITH'], rows, 56));
+    for (const { path, type, ok, got } of found) {
+      checks.that(`${path} comes as ${type}`, ok, `200 ${type} with rows`, got);
+    }
     return { tables: rows.map(([path, format, count]) => ({ path, format, rows: Number(count) })) };
   },
 };

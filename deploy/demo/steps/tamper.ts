@@ -4,7 +4,6 @@ import { createClient } from '@clickhouse/client';
 import type { Checks } from '../story/checks.ts';
 import { copyEvidence, usedSize } from '../story/copy-evidence.ts';
 import type { Step, Story } from '../story/story.ts';
-import { textTable } from '../story/teller.ts';
 import { findingText, summaryOf, verifyCopy, verifyLive, verifyUntilGreen } from '../story/verify-evidence.ts';
 import type { Verified } from '../story/verify-evidence.ts';
 
@@ -40,13 +39,6 @@ export const tamperStep: Step = {
     const found = await tamperWithCopy(story, checks, copy);
     rmSync(copy, { recursive: true, force: true });
     found.push(await tamperWithRow(story, checks));
-    tell.output(
-      textTable(
-        ['FLIPPED IN', 'EXIT', 'FOUND'],
-        found.map(({ what, exit, finding }) => [what, `${exit}`, finding]),
-        90,
-      ),
-    );
     return { green: green.exit, checked: green.checked, flipped: found };
   },
 };
@@ -76,7 +68,7 @@ async function tamperWithCopy(story: Story, checks: Checks, copy: string): Promi
     flipByte(path, offset);
     const verified = await verifyCopy(story, copy);
     flipByte(path, offset);
-    found.push(checkAltered(checks, what, verified));
+    found.push(checkAltered(story, checks, what, verified));
   }
   const untouched = await verifyCopy(story, copy);
   checks.that(
@@ -106,7 +98,7 @@ async function tamperWithRow(story: Story, checks: Checks): Promise<Found> {
     await change('clinid', 'clinic');
     const verified = await verifyLive(story);
     await change('clinic', 'clinid');
-    const found = checkAltered(checks, 'ClickHouse row', verified, `${writer}/${index}`);
+    const found = checkAltered(story, checks, 'ClickHouse row', verified, `${writer}/${index}`);
     const back = await verifyUntilGreen(() => verifyLive(story));
     checks.that('with the row put back, everything is green again', back.exit === 0, 'exit 0', summaryOf(back));
     return found;
@@ -115,18 +107,21 @@ async function tamperWithRow(story: Story, checks: Checks): Promise<Found> {
   }
 }
 
-function checkAltered(checks: Checks, what: string, verified: Verified, position?: string): Found {
+function checkAltered({ tell }: Story, checks: Checks, what: string, verified: Verified, position?: string): Found {
   const altered = verified.findings.filter(({ verdict }) => verdict === 'ALTERED');
   const named = altered.find(
     ({ writer, index }) =>
       writer !== null && index !== null && (position === undefined || `${writer}/${index}` === position),
   );
   checks.that(
-    `${what}: ALTERED, exit 7, and the record is named`,
+    `${what}: ALTERED, exit ${verified.exit}, and the record is named`,
     verified.exit === 7 && named !== undefined,
     'ALTERED with writer and index, exit 7',
     `exit ${verified.exit}: ${summaryOf(verified)}`,
   );
+  if (named !== undefined) {
+    tell.output([`${findingText(named).slice(0, 150)}`]);
+  }
   return { what, exit: verified.exit, finding: named === undefined ? '' : findingText(named) };
 }
 
