@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { contextOf } from './context.ts';
+import { evidenceVerifyCommand } from './evidence-verify.ts';
 
 /** `chaperone evidence`: proofs, and what an auditor checks with them. */
 export function evidenceCommand(): Command {
@@ -12,5 +13,6 @@ export function evidenceCommand(): Command {
       const { printProof } = await import('./evidence/record-proof.ts');
       await printProof(contextOf(command), position);
     });
+  evidence.addCommand(evidenceVerifyCommand());
   return evidence;
 }

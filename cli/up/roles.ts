@@ -31,6 +31,7 @@ const CODE_ROOT = join(here, '..', '..');
 /** What uWebSockets.js needs above the header limit for the request line (`uwsHeaderBytes` of the adapter). */
 const REQUEST_LINE_BYTES = 8 * 1024;
 const HARDENED = ['--enable-source-maps', '--disallow-code-generation-from-strings'] as const;
+export const GATEWAY = 'gateway';
 const EMBEDDED_CLICKHOUSE = 'clickhouse';
 const TENANT = 'default';
 
@@ -216,7 +217,7 @@ const ingestRole: Role = {
 };
 
 const gatewayRole: Role = {
-  name: 'gateway',
+  name: GATEWAY,
   spec: ({ config, configPath, sets, facts, prepared }) => {
     const options = {
       configPath,
@@ -226,7 +227,7 @@ const gatewayRole: Role = {
       witnessKeys: [prepared.witness.vkey],
     };
     return {
-      name: 'gateway',
+      name: GATEWAY,
       module: modulePath('gateway/main'),
       nodeFlags: HARDENED,
       env: {

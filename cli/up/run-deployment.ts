@@ -9,7 +9,8 @@ import type { ReadyFacts } from '../../core/runtime/launcher/run-process.ts';
 import { type RunFile, writeRunFile } from '../run-file.ts';
 import { prepareDataDir } from './prepare.ts';
 import { isAlarm, RoleLog } from './role-log.ts';
-import { clickhouseAccess, type Deployment, portOf, rolesOf } from './roles.ts';
+import { clickhouseAccess, type Deployment, GATEWAY, logDirectoryOf, portOf, rolesOf } from './roles.ts';
+import { settle } from './settle.ts';
 
 export interface DeploymentOptions {
   readonly loaded: LoadedConfig;
@@ -116,8 +117,18 @@ class DeploymentProcesses {
     writeRunFile(this.#run);
   }
 
+  /** The gateway first, then what it left has time to arrive, then the others in the opposite order of their start. */
   async stop(): Promise<void> {
+    const { config } = this.#o.loaded;
     this.#stopping = true;
+    if (this.#run !== null) {
+      await this.#launcher.stopOne(GATEWAY);
+      await settle({
+        busSocketPath: config.bus.socket,
+        logDirectory: logDirectoryOf(config),
+        clock: this.#o.clock,
+      });
+    }
     await this.#launcher.stop();
     if (this.#run !== null) {
       this.#run = { ...this.#run, stoppedMs: this.#o.clock.nowMs(), pids: {} };
@@ -189,7 +200,7 @@ function checkSupported({ config }: LoadedConfig): void {
 
 function runFileOf(deployment: Deployment, pids: ReadonlyMap<string, number>, startedMs: number): RunFile {
   const { config, configPath, prepared, facts } = deployment;
-  const gateway = facts.get('gateway') ?? {};
+  const gateway = facts.get(GATEWAY) ?? {};
   const ports = {
     http: Number(gateway['port']),
     admin: Number(gateway['adminPort']),

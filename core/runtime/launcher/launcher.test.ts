@@ -1,4 +1,4 @@
-import { equal, notEqual, ok, rejects } from 'node:assert/strict';
+import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
 import { once, EventEmitter } from 'node:events';
 import { join, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +54,71 @@ test('a fatal exit code is not answered by a restart', async () => {
     equal(code, 2);
     equal(launcher.pidOf('child'), undefined);
     ok(lines.includes('hello from the child'));
+  } finally {
+    await launcher.stop();
+  }
+});
+
+test('a restart gets the options that follow from what the child said when it was ready', async () => {
+  const events = new EventEmitter();
+  const launcher = new Launcher(new SystemClock(), { ready: (_name, facts) => events.emit('ready', facts) });
+  try {
+    const first = await launcher.start({
+      name: 'child',
+      module,
+      options: { mode: 'ready' },
+      restartOptions: ({ mode }) => ({ mode: `${String(mode)}-again` }),
+    });
+    equal(first['mode'], 'ready');
+    const again = once(events, 'ready');
+    process.kill(Number(first['pid']), 'SIGKILL');
+    const [second] = (await again) as [Record<string, unknown>];
+    equal(second['mode'], 'ready-again');
+  } finally {
+    await launcher.stop();
+  }
+});
+
+test('a restart that fails is told, and tried again', async () => {
+  const events = new EventEmitter();
+  const launcher = new Launcher(new SystemClock(), {
+    failed: (name, problem) => events.emit('failed', name, problem),
+  });
+  try {
+    const first = await launcher.start({
+      name: 'child',
+      module,
+      options: { mode: 'ready' },
+      restartOptions: () => ({ mode: 'die' }),
+    });
+    const failed = once(events, 'failed');
+    process.kill(Number(first['pid']), 'SIGKILL');
+    deepEqual(await failed, ['child', 'child: no such mode']);
+    await once(events, 'failed');
+  } finally {
+    await launcher.stop();
+  }
+});
+
+test('one child can be stopped for good while the others serve', async () => {
+  const launcher = new Launcher(new SystemClock());
+  try {
+    await launcher.start({ name: 'first', module, options: { mode: 'ready' } });
+    await launcher.start({ name: 'second', module, options: { mode: 'ready' } });
+    await launcher.stopOne('second');
+    equal(launcher.pidOf('second'), undefined);
+    notEqual(launcher.pidOf('first'), undefined);
+  } finally {
+    await launcher.stop();
+  }
+});
+
+test('a child has a process group of its own: what is sent to the launcher’s group does not reach it', async () => {
+  const launcher = new Launcher(new SystemClock());
+  try {
+    const { pid } = await launcher.start({ name: 'child', module, options: { mode: 'ready' } });
+    // Signal 0 to the group with the id of the child: there is one exactly when the child leads it.
+    equal(process.kill(-Number(pid), 0), true);
   } finally {
     await launcher.stop();
   }

@@ -46,6 +46,8 @@ interface Child {
   failures: number;
   readySinceMs: number;
   restart: Timer | null;
+  /** It is to end, and not to come back. */
+  stopped: boolean;
 }
 
 /**
@@ -72,13 +74,30 @@ export class Launcher {
   start(spec: ProcessSpec): Promise<ReadyFacts> {
     this.#keepAlive ??= setInterval(() => undefined, KEEP_ALIVE_MS);
     const { options } = spec;
-    const child: Child = { spec, process: null, options, failures: 0, readySinceMs: 0, restart: null };
+    const child: Child = {
+      spec,
+      process: null,
+      options,
+      failures: 0,
+      readySinceMs: 0,
+      restart: null,
+      stopped: false,
+    };
     this.#children.push(child);
     return this.#spawn(child);
   }
 
   pidOf(name: string): number | undefined {
     return this.#children.find((child) => child.spec.name === name)?.process?.pid;
+  }
+
+  /** Stops one child for good, as `stop` does. */
+  async stopOne(name: string, timeoutMs = STOP_TIMEOUT_MS): Promise<void> {
+    for (const child of this.#children.filter(({ spec }) => spec.name === name)) {
+      child.stopped = true;
+      child.restart?.cancel();
+      await this.#stopChild(child, timeoutMs);
+    }
   }
 
   /** Stops everything in the opposite order of the start; each gets SIGTERM and, when it does not end, SIGKILL. */
@@ -153,7 +172,7 @@ export class Launcher {
   #onExit(child: Child, code: number | null, signal: string | null): void {
     const { spec } = child;
     const fatal = code !== null && (spec.fatalExitCodes ?? []).includes(code);
-    const restarts = !this.#stopping && !fatal;
+    const restarts = !this.#stopping && !child.stopped && !fatal;
     this.#events.exited?.(spec.name, code, signal, restarts);
     if (fatal && !this.#stopping) {
       this.#events.fatal?.(spec.name, code);
@@ -169,11 +188,11 @@ export class Launcher {
   }
 
   #restart(child: Child): void {
-    if (this.#stopping) {
+    if (this.#stopping || child.stopped) {
       return;
     }
     this.#spawn(child).catch((error: unknown) => {
-      if (this.#stopping) {
+      if (this.#stopping || child.stopped) {
         return;
       }
       this.#events.failed?.(child.spec.name, error instanceof GatewayError ? error.detail : 'unknown failure');

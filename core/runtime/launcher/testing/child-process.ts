@@ -1,6 +1,6 @@
 import { runProcess } from '../run-process.ts';
 
-/** A child for the launcher's tests: `ready` serves and ends with exit 2 on SIGUSR2, `die` fails before it is ready. */
+/** A child for the launcher's tests: `die` fails before it is ready, any other mode serves and ends with 2 on SIGUSR2. */
 runProcess(
   ({ mode }: { readonly mode: string }) => {
     if (mode === 'die') {
