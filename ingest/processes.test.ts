@@ -25,6 +25,7 @@ import type { ForkedProcess } from './testing/fork-process.ts';
 import { headValue, openingValue, publishHeads } from './testing/heads.ts';
 import { appendExchange, openedWriter } from './testing/sample-log.ts';
 import type { WitnessProcessOptions } from './witness/witness-process.ts';
+import { engineMissing } from './testing/engine-missing.ts';
 
 const ORIGIN = 'clinic.example/evidence';
 const WITNESS = 'witness.clinic.example/1';
@@ -33,7 +34,7 @@ const HTTP_SECRET = 'http-secret-0123456789';
 const clock = new SystemClock();
 const entry = (path: string): URL => new URL(path, import.meta.url);
 
-describe('ingest, sequencer and witness as processes on the file bus', async () => {
+describe('ingest, sequencer and witness as processes on the file bus', { skip: engineMissing() }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'chaperone-roles-'));
   const socketPath = join(directory, 'bus.sock');
   const logKey = generateKeyPairSync('ed25519').privateKey;

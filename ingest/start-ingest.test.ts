@@ -21,6 +21,7 @@ import { EmbeddedClickHouse } from './testing/embedded-clickhouse.ts';
 import { encodeEvent } from './testing/event-from.ts';
 import { eventually } from './testing/eventually.ts';
 import { appendExchange, openedWriter, SAMPLE_SUBJECT } from './testing/sample-log.ts';
+import { engineMissing } from './testing/engine-missing.ts';
 
 const HTTP_SECRET = 'http-secret-0123456789';
 const SESSION = Buffer.alloc(16, 3);
@@ -28,7 +29,7 @@ const SESSION_HEX = SESSION.toString('hex');
 const TABLES = ['events', 'events_cold', 'by_principal', 'by_object', 'approvals', 'policies'];
 const clock = new SystemClock();
 
-describe('ingest with the real engine', async () => {
+describe('ingest with the real engine', { skip: engineMissing() }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'chaperone-ingest-'));
   const blobs = new DiskBlobStore(join(directory, 'archive'));
   const store = new MemoryBusStore();

@@ -16,6 +16,7 @@ import { connectClickHouse, selectRows } from './connect.ts';
 import { migrate } from './migrate.ts';
 import { RowLoader } from './row-loader.ts';
 import { repairAggregates } from './repair-aggregates.ts';
+import { engineMissing } from '../testing/engine-missing.ts';
 
 const SESSION = Buffer.alloc(16, 3);
 const NOW_MS = Date.UTC(2026, 0, 15);
@@ -24,7 +25,7 @@ const hasty = Object.assign(new SystemClock(), {
   after: (delayMs: number, callback: () => void) => clock.after(Math.min(delayMs, 1), callback),
 });
 
-describe('the row loader', async () => {
+describe('the row loader', { skip: engineMissing() }, async () => {
   let clickhouse: EmbeddedClickHouse;
   let client: ClickHouseClient;
   const blobs = new MemoryBlobStore();

@@ -9,12 +9,13 @@ import { createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { forkProcess } from '../../testing/fork-process.ts';
 import type { ForkedProcess } from '../../testing/fork-process.ts';
+import { engineMissing } from '../../testing/engine-missing.ts';
 
 const WRITER = 'writer-secret-0123456789';
 const READER = 'reader-secret-0123456789';
 const ENTRY = new URL('./front-process.js', import.meta.url);
 
-describe('the ClickHouse front', async () => {
+describe('the ClickHouse front', { skip: engineMissing() }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'chaperone-front-'));
   let front: ForkedProcess;
   let writer: ClickHouseClient;

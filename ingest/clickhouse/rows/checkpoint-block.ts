@@ -1,7 +1,8 @@
 import type { BusMessage } from '../../../core/bus/bus.ts';
 import { decodeCheckpoint, decodeCheckpointValue, inputOffsetOf } from '../../../core/ledger/checkpoint.ts';
 import { parseNote } from '../../../core/ledger/note.ts';
-import { ByteSink, FixedColumn, StringColumn, writeNativeBlock } from './native-columns.ts';
+import { ByteSink } from './byte-sink.ts';
+import { FixedColumn, StringColumn, writeNativeBlock } from './native-columns.ts';
 
 const TWO_32 = 0x1_0000_0000;
 

@@ -1,4 +1,5 @@
-import { FixedColumn, LowCardinalityColumn, StringColumn } from './native-columns.ts';
+import { LowCardinalityColumn } from './low-cardinality-column.ts';
+import { FixedColumn, StringColumn } from './native-columns.ts';
 import type { Column } from './native-columns.ts';
 
 /** Where the bytes of a record stand in an archive object. A length of 0 says that there is no such unit. */

@@ -16,7 +16,9 @@ import { eventRow } from './event-row.ts';
 import type { EventRow } from './event-row.ts';
 import { EventColumns } from './event-columns.ts';
 import { ColdColumns } from './cold-columns.ts';
-import { ByteSink, writeNativeBlock } from './native-columns.ts';
+import { ByteSink } from './byte-sink.ts';
+import { writeNativeBlock } from './native-columns.ts';
+import { engineMissing } from '../../testing/engine-missing.ts';
 
 const SCALE = Number(process.env['CHAPERONE_TEST_SCALE'] ?? 1);
 const TENANTS = ['default'];
@@ -81,7 +83,7 @@ const eventArb: fc.Arbitrary<Event> = fc
   )
   .map((partial) => eventFrom(partial as Partly<Event>));
 
-describe('rows of the index', async () => {
+describe('rows of the index', { skip: engineMissing() }, async () => {
   let clickhouse: EmbeddedClickHouse;
   let client: ClickHouseClient;
 

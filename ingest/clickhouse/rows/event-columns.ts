@@ -3,15 +3,10 @@ import { Event } from '../../../proto/gen/chaperone/evidence/v1/event.ts';
 import { kindName, tenantTag } from '../../../core/ledger/leaf.ts';
 import { EventSlots, listOf, SHAPES, slotOf } from './event-slots.ts';
 import type { Shape } from './event-slots.ts';
-import {
-  ArrayColumn,
-  ByteSink,
-  FixedColumn,
-  LowCardinalityColumn,
-  MapColumn,
-  NullableU64Column,
-  StringColumn,
-} from './native-columns.ts';
+import { ArrayColumn, MapColumn } from './array-columns.ts';
+import { ByteSink } from './byte-sink.ts';
+import { LowCardinalityColumn } from './low-cardinality-column.ts';
+import { FixedColumn, NullableU64Column, StringColumn } from './native-columns.ts';
 import type { Column } from './native-columns.ts';
 
 /** What of a record the index is made of. `leaf` was decoded by the ledger before, so its fields are in range. */

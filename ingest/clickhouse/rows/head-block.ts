@@ -1,5 +1,6 @@
 import type { VerifiedBatch } from '../../archive/write-objects.ts';
-import { ByteSink, FixedColumn, StringColumn, writeNativeBlock } from './native-columns.ts';
+import { ByteSink } from './byte-sink.ts';
+import { FixedColumn, StringColumn, writeNativeBlock } from './native-columns.ts';
 
 /** Offsets of docs/formats.md, "Head". */
 const WRITER_AT = 5;
