@@ -12,6 +12,7 @@ import type { RequestCopy, ResponseCopy } from '../contract/record-copy.ts';
 import type { Operation } from '../contract/operation.ts';
 import type { Subject } from '../contract/subject.ts';
 import type { Decision } from '../contract/verdict.ts';
+import { splitRequest } from './split-request.ts';
 import { type SessionSealers, Strand } from './strand.ts';
 import { subjectMessage } from './subject-meta.ts';
 
@@ -122,7 +123,7 @@ export class Recorder {
     return appended;
   }
 
-  /** One record for request and decision. `reviewed`: whether the script of this subject's run was, at the decision. */
+  /** One record for request and decision, after `request.part` records for a request that is too long for it. `reviewed`: whether the script of this subject's run was, at the decision. */
   operation(strand: Strand, record: OperationRecord, subject: Subject, reviewed: boolean): Appended {
     const { decision, operation } = record;
     const tokenDigest = subject.tokenDigest.toString('latin1');
@@ -134,13 +135,15 @@ export class Recorder {
     const whole = strand.firstUseOf(decision.inputDigest);
     const meta = concat(strand.staticMeta, Event.encode(operationEvent(record, whole)).finish());
     const units: RecordUnit[] = [];
-    if (record.copy !== null) {
-      const payload = PayloadUnit.encode({ request: record.copy.request, response: undefined }).finish();
+    // A part whose operation does not follow was never forwarded: the operation's own record is what is waited for.
+    const copy = record.copy === null ? null : this.#longRequest(strand, record.copy);
+    if (copy !== null) {
+      const payload = PayloadUnit.encode({ request: copy.request, response: undefined }).finish();
       units.push(this.#seal(strand, 1, 1, true, record.planDigest, payload));
     }
-    if (newToken || (record.copy !== null && record.copy.originals.length > 0)) {
+    if (newToken || (copy !== null && copy.originals.length > 0)) {
       const originals = OriginalsUnit.encode({
-        request: [...(record.copy?.originals ?? [])],
+        request: [...(copy?.originals ?? [])],
         response: [],
         tokenClaims: newToken ? subject.tokenClaims : '',
       }).finish();
@@ -288,6 +291,18 @@ export class Recorder {
   #staticMeta(subject: Subject, reviewed: boolean, connection: string): Uint8Array {
     const { configDigest } = this.#options;
     return Event.encode(event({ subject: subjectMessage(subject, reviewed), connection, configDigest })).finish();
+  }
+
+  /** Appends what does not fit the operation's record; returns what is left for it. */
+  #longRequest(strand: Strand, copy: RequestCopy): RequestCopy {
+    const pieces = splitRequest(copy);
+    const operationIndex = this.writer.nextIndex + pieces.length - 1;
+    pieces.slice(0, -1).forEach((piece, part) => {
+      const { body, bodyOffset } = piece.request;
+      const unit = { firstByte: Number(bodyOffset), byteCount: body.length, part };
+      this.requestPart(strand, operationIndex, piece, unit, false);
+    });
+    return pieces.at(-1) ?? copy;
   }
 
   #append(strand: Strand, leafing: Leafing, meta: Uint8Array, units: readonly RecordUnit[]): Appended {
