@@ -1,9 +1,10 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SystemClock } from '../../../core/kernel/clock.ts';
+import { type Clock, SystemClock } from '../../../core/kernel/clock.ts';
+import { GatewayError } from '../../../core/kernel/errors.ts';
 import { LIMITS } from '../../../core/kernel/limits.ts';
 import { signEpoch } from '../../../core/ledger/epoch.ts';
 import { monthOf } from '../../../core/runtime/envelope/month.ts';
@@ -14,6 +15,7 @@ import { decodeLeaf, kindName, tenantTag, type LeafFields } from '../../../core/
 import { decodeRecord, type RecordBody } from '../../../core/ledger/record.ts';
 import type { Disk } from '../../../core/runtime/disk.ts';
 import { MetricPage, metricMemoryBytes } from '../../../core/runtime/metrics/metric-page.ts';
+import { MetricRenderer } from '../../../core/runtime/metrics/render-metrics.ts';
 import { NodeDisk } from '../../../core/runtime/node-disk.ts';
 import { readJournal } from '../../../core/runtime/writer/journal-reader.ts';
 import { Event } from '../../../proto/gen/chaperone/evidence/v1/event.ts';
@@ -49,6 +51,15 @@ export interface HarnessOptions {
   readonly serviceToken?: string;
   /** Default: a directory of the file system. */
   readonly disk?: Disk;
+  /** Default: the system's. */
+  readonly clock?: Clock;
+  readonly unpublishedMaxMs?: number;
+}
+
+/** What a test may switch off under a running worker. */
+export interface HarnessSwitches {
+  /** Every batch and head is refused. */
+  busDown: boolean;
 }
 
 /** A token of the demo's person with an agent as actor, in a CI run. */
@@ -92,10 +103,14 @@ export class WorkerHarness {
   readonly keyStore: MemoryKeyStore;
   readonly directory: string;
   readonly metrics: MetricPage;
-  readonly #issuer: DevelopmentIssuer;
+  readonly issuer: DevelopmentIssuer;
+  readonly switches: HarnessSwitches;
+  readonly clock: Clock;
   readonly #nodeKey: KeyObject;
   readonly #disk: Disk;
-  #closed = false;
+  /** A record never changes: each is opened once. */
+  readonly #opened = new Map<number, OpenedRecord>();
+  #drained = false;
 
   private constructor(parts: {
     worker: GatewayWorker;
@@ -109,7 +124,11 @@ export class WorkerHarness {
     batches: Buffer[];
     warnings: string[];
     disk: Disk;
+    switches: HarnessSwitches;
+    clock: Clock;
   }) {
+    this.switches = parts.switches;
+    this.clock = parts.clock;
     this.batches = parts.batches;
     this.warnings = parts.warnings;
     this.worker = parts.worker;
@@ -118,14 +137,15 @@ export class WorkerHarness {
     this.keyStore = parts.keyStore;
     this.directory = parts.directory;
     this.metrics = parts.metrics;
-    this.#issuer = parts.issuer;
+    this.issuer = parts.issuer;
     this.#nodeKey = parts.nodeKey;
     this.#disk = parts.disk;
   }
 
   static async start(options: HarnessOptions): Promise<WorkerHarness> {
     const directory = await mkdtemp(join(tmpdir(), 'chaperone-worker-'));
-    const clock = new SystemClock();
+    const clock = options.clock ?? new SystemClock();
+    const switches: HarnessSwitches = { busDown: false };
     const issuer = DevelopmentIssuer.generate(DEMO_ISSUER, 'test-key');
     writeFileSync(join(directory, 'jwks.json'), issuer.publicJwks());
     const keyStore = new MemoryKeyStore(() => monthOf(clock.nowMs()));
@@ -135,7 +155,7 @@ export class WorkerHarness {
     const batches: Buffer[] = [];
     const warnings: string[] = [];
     const plan = await workerPlan(options, directory, memory, keyStore);
-    const host = workerHost(options, keyStore, nodeKey, batches);
+    const host = workerHost(options, keyStore, nodeKey, batches, switches);
     const disk = options.disk ?? (await NodeDisk.open(plan.journalDirectory));
     const worker = await GatewayWorker.open({
       disk,
@@ -158,6 +178,8 @@ export class WorkerHarness {
       batches,
       warnings,
       disk,
+      switches,
+      clock,
     });
   }
 
@@ -167,7 +189,7 @@ export class WorkerHarness {
 
   /** A token of the demo's person with an agent as actor, in a CI run. */
   token(overrides: Partial<Parameters<DevelopmentIssuer['issue']>[0]> = {}): string {
-    return demoToken(this.#issuer, overrides);
+    return demoToken(this.issuer, { nowMs: this.clock.nowMs(), ...overrides });
   }
 
   fetch(path: string, init: RequestInit & { token?: string | null } = {}): Promise<Response> {
@@ -184,18 +206,36 @@ export class WorkerHarness {
     const out: OpenedRecord[] = [];
     for await (const event of readJournal(disk, this.worker.writer.writerId)) {
       if (event.type === 'record') {
-        out.push(await this.#open(event.index, decodeRecord(event.body)));
+        const opened = this.#opened.get(event.index) ?? (await this.#open(event.index, decodeRecord(event.body)));
+        this.#opened.set(event.index, opened);
+        out.push(opened);
       }
     }
     return out;
   }
 
-  async close(): Promise<void> {
-    if (!this.#closed) {
-      this.#closed = true;
+  /** Every file of the journal as bytes. Only over the file system. */
+  async journalFiles(): Promise<Buffer[]> {
+    const folder = join(this.directory, 'journal');
+    return Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name))));
+  }
+
+  /** What Prometheus would read. */
+  metricsText(): Promise<string> {
+    return new MetricRenderer([this.metrics], {}).render();
+  }
+
+  /** Ends the worker in order; its journal can still be read. */
+  async drain(): Promise<void> {
+    if (!this.#drained) {
+      this.#drained = true;
       await this.worker.drain(1_000);
-      await rm(this.directory, { recursive: true, force: true });
     }
+  }
+
+  async close(): Promise<void> {
+    await this.drain();
+    await rm(this.directory, { recursive: true, force: true });
   }
 
   async #open(index: number, record: RecordBody): Promise<OpenedRecord> {
@@ -211,7 +251,7 @@ export class WorkerHarness {
       if (wrapped === undefined) {
         throw new Error('a unit was sealed under a key that the store does not have');
       }
-      const pair = this.keyStore.pair('default', unitClass, monthOf(Date.now()));
+      const pair = this.keyStore.pair('default', unitClass, monthOf(this.clock.nowMs()));
       const { key } = await unwrapDataKey(wrapped, pair.privateKey);
       const { writerId, sessionId } = leaf;
       const planDigest = Buffer.from(event.planDigest ?? Buffer.alloc(32));
@@ -273,7 +313,7 @@ async function workerPlan(
     secrets: await keyStore.clusterSecrets(),
     wrappingKeys: [],
     holdMs: options.holdMs ?? 100,
-    unpublishedMaxMs: 60_000,
+    unpublishedMaxMs: options.unpublishedMaxMs ?? 60_000,
     replicatedAvailable: true,
     reviews: [],
   };
@@ -284,16 +324,20 @@ function workerHost(
   keyStore: MemoryKeyStore,
   nodeKey: KeyObject,
   batches: Buffer[],
+  switches: HarnessSwitches,
 ): WorkerHost {
   const refuse = (): Promise<AskStatus> => Promise.reject(new Error('this test has no desk'));
   return {
     certify: (request) =>
       Promise.resolve(signEpoch({ ...request, role: request.role as 1, nodeCertificate: Buffer.alloc(0) }, nodeKey)),
     publishBatch: (batch) => {
+      if (switches.busDown) {
+        return Promise.reject(new GatewayError('bus_unavailable'));
+      }
       batches.push(Buffer.from(batch));
       return Promise.resolve();
     },
-    publishHead: () => Promise.resolve(),
+    publishHead: () => (switches.busDown ? Promise.reject(new GatewayError('bus_unavailable')) : Promise.resolve()),
     putKeys: (wrapped) => keyStore.putKeys(wrapped),
     wrappingKeys: () => keyStore.wrappingKeys('default'),
     ask: options.desk?.ask ?? refuse,
