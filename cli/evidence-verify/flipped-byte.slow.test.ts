@@ -1,0 +1,3 @@
+import { flippedByteSuite } from './testing/flipped-byte-suite.ts';
+
+flippedByteSuite(50);
