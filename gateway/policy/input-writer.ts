@@ -3,6 +3,7 @@ import { canonicalJson } from '../../core/kernel/canonical-json.ts';
 import type { ConnectionInfo, Operation } from '../contract/operation.ts';
 import type { Subject } from '../contract/subject.ts';
 import type { GrantFact } from '../contract/verdict.ts';
+import type { InputLayout } from './input-slots.ts';
 import {
   ageBand,
   agentKind,
@@ -182,12 +183,33 @@ const DOCUMENT: Branch = {
  * it lives: both are immutable. `inputDocument` and `canonicalJson` are the oracle.
  */
 export class InputWriter {
+  /** The shape of what is read; null when it is the whole document. */
+  readonly layout: InputLayout | null;
   readonly #whole: readonly Op[];
   readonly #read: readonly Op[];
+  readonly #leaves: readonly Leaf[];
+  readonly #isNulls: readonly ((subject: Subject) => boolean)[];
 
   constructor(reads: InputReads) {
     this.#whole = kept(compile(DOCUMENT, '*'));
     this.#read = reads === '*' ? this.#whole : merged(compile(DOCUMENT, reads));
+    const parts: Parts = { leaves: [], nullables: [], isShaped: reads !== '*' };
+    collect(DOCUMENT, reads, [], parts);
+    this.layout = parts.isShaped
+      ? { leaves: parts.leaves.map(({ path }) => path), nullables: parts.nullables.map(({ path }) => path) }
+      : null;
+    this.#leaves = parts.leaves.map(({ leaf }) => leaf);
+    this.#isNulls = parts.nullables.map(({ isNull }) => isNull);
+  }
+
+  /** The texts of the leaves of `layout`, and which of its objects are null, into the given arrays. */
+  gather(texts: string[], nulls: boolean[], sources: InputSources): void {
+    for (let i = 0; i < this.#leaves.length; i++) {
+      texts[i] = (this.#leaves[i] as Leaf).text(sources);
+    }
+    for (let i = 0; i < this.#isNulls.length; i++) {
+      nulls[i] = (this.#isNulls[i] as (subject: Subject) => boolean)(sources.request.subject);
+    }
   }
 
   whole(sources: InputSources): string {
@@ -197,6 +219,22 @@ export class InputWriter {
   read(sources: InputSources): string {
     return run(this.#read, sources);
   }
+}
+
+/** As `InputWriter.gather`, from a recorded input. A leaf of an object that is null has any text: nothing refers to it. */
+export function pickLeaves(document: JsonValue, layout: InputLayout): { texts: string[]; nulls: boolean[] } {
+  const at = (path: readonly string[]): JsonValue | undefined =>
+    path.reduce<JsonValue | undefined>(
+      (value, name) =>
+        typeof value === 'object' && value !== null && !Array.isArray(value)
+          ? (value as { readonly [member: string]: JsonValue | undefined })[name]
+          : undefined,
+      document,
+    );
+  return {
+    texts: layout.leaves.map((path) => canonicalJson(at(path) ?? null)),
+    nulls: layout.nullables.map((path) => at(path) === null),
+  };
 }
 
 /** The part of a parsed input document that the paths name: what `InputWriter.read` writes, from a recorded input. */
@@ -218,6 +256,33 @@ function pick(value: JsonValue | undefined, branch: Branch, reads: readonly stri
     }
   }
   return picked;
+}
+
+interface Parts {
+  readonly leaves: { readonly path: readonly string[]; readonly leaf: Leaf }[];
+  readonly nullables: { readonly path: readonly string[]; readonly isNull: (subject: Subject) => boolean }[];
+  /** False when an object is read of which no member is known: it is there, and empty. */
+  isShaped: boolean;
+}
+
+function collect(branch: Branch, reads: InputReads, path: readonly string[], parts: Parts): void {
+  const before = parts.leaves.length;
+  for (const [name, member] of Object.entries(branch.members)) {
+    const inner = innerReads(reads, name);
+    if (inner === null) {
+      continue;
+    }
+    const deeper = [...path, name];
+    if (!('members' in member)) {
+      parts.leaves.push({ path: deeper, leaf: member });
+      continue;
+    }
+    if (member.isNull !== undefined) {
+      parts.nullables.push({ path: deeper, isNull: member.isNull });
+    }
+    collect(member, inner, deeper, parts);
+  }
+  parts.isShaped &&= parts.leaves.length > before;
 }
 
 function run(ops: readonly Op[], sources: InputSources): string {
@@ -283,7 +348,9 @@ function merged(ops: readonly Op[]): Op[] {
 
 /** Joins neighbours that depend on one subject or one connection into texts that are kept with it. */
 function kept(ops: readonly Op[]): Op[] {
+  const texts: KeptTexts = new WeakMap();
   const joined: Op[] = [];
+  let chunks = 0;
   let index = 0;
   while (index < ops.length) {
     const origin = originFrom(ops, index);
@@ -295,7 +362,7 @@ function kept(ops: readonly Op[]): Op[] {
       joined.push(ops[index] as Op);
       index++;
     } else {
-      joined.push(chunk(merged(ops.slice(index, end)), origin));
+      joined.push(chunk(merged(ops.slice(index, end)), origin, texts, chunks++));
       index = end;
     }
   }
@@ -307,18 +374,20 @@ function originFrom(ops: readonly Op[], index: number): Origin {
   return next === undefined ? 'request' : next.origin;
 }
 
-function chunk(ops: readonly Op[], origin: 'subject' | 'connection'): Leaf {
-  const texts = new WeakMap<Subject | ConnectionInfo, string>();
+/** By subject or connection: its texts, by number of the chunk. */
+type KeptTexts = WeakMap<Subject | ConnectionInfo, string[]>;
+
+function chunk(ops: readonly Op[], origin: 'subject' | 'connection', kept: KeptTexts, number: number): Leaf {
   return {
     origin,
     text: (sources) => {
       const source = sources.request[origin];
-      let text = texts.get(source);
-      if (text === undefined) {
-        text = run(ops, sources);
-        texts.set(source, text);
+      let texts = kept.get(source);
+      if (texts === undefined) {
+        texts = [];
+        kept.set(source, texts);
       }
-      return text;
+      return (texts[number] ??= run(ops, sources));
     },
   };
 }

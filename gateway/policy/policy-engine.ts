@@ -8,7 +8,7 @@ import type { ConnectionInfo } from '../contract/operation.ts';
 import type { Catalogue } from '../contract/shape.ts';
 import type { Decision } from '../contract/verdict.ts';
 import { DecisionCache } from './decision-cache.ts';
-import { InputWriter, type InputReads, type InputSources, pickReads } from './input-writer.ts';
+import { InputWriter, type InputReads, type InputSources, pickLeaves, pickReads } from './input-writer.ts';
 import type { PolicyRequest } from './policy-input.ts';
 import type { ReasonTable } from './reason-table.ts';
 import {
@@ -68,8 +68,7 @@ export const ENGINE_DIGEST: Buffer = createHash('sha256')
 
 const VERDICTS_MAX = 1_024;
 const WARM_UP_EVALUATIONS = 2_000;
-/** Below these an input is under its limit however its texts are escaped (six bytes for one character). */
-const PLAIN_CHARS_MAX = 2_048;
+/** With at most this many items in its lists an input is under its limit. */
 const PLAIN_ITEMS_MAX = 64;
 const failures = channel('chaperone.policy.failed');
 
@@ -99,15 +98,18 @@ export class PolicyEngine {
   readonly #verdictsMax: number;
   readonly #verdicts = new Map<string, BuiltVerdict>();
   readonly #error: BuiltVerdict;
+  /** The input of the decision at hand; filled anew by each. */
+  readonly #texts: string[] = [];
+  readonly #nulls: boolean[] = [];
 
   private constructor(options: PolicyEngineOptions) {
     const { bundle, catalogue } = options;
     this.bundleDigest = Buffer.from(bundle.digest);
     this.bundleRevision = bundle.revision;
     this.catalogueDigest = catalogue.digest;
-    this.#driver = new WasmDriver(bundle.module, bundle.dataJson, bundle.entrypoint);
     this.#reads = bundle.reads;
     this.#writer = new InputWriter(bundle.reads);
+    this.#driver = new WasmDriver(bundle.module, bundle.dataJson, bundle.entrypoint, this.#writer.layout);
     this.#rules = { layers: bundle.layers, reasons: bundle.reasons, classes: catalogue.classes };
     this.#clock = options.clock;
     const entriesMax = options.cacheEntriesMax ?? LIMITS.decisionCacheEntries;
@@ -139,16 +141,14 @@ export class PolicyEngine {
       }
     }
     const { kind } = request.connection;
-    const readInput = this.#writer.read(sources);
-    // The kind decides which obligations are supported. An input starts with `{`, so the two forms never meet.
-    const key = kind === 'http' ? readInput : kind + readInput;
+    const key = this.#cacheOn ? this.#key(sources, kind) : '';
     if (this.#cacheOn) {
       const hit = this.#cache.get(key, nowMs);
       if (hit !== undefined) {
         return new PolicyDecision(this, hit, sources, null, true);
       }
     }
-    const result = this.#evaluate(readInput, kind);
+    const result = this.#verdictOf(this.#evaluate(sources), kind);
     if (typeof result === 'string') {
       return this.#failed(result, sources, null);
     }
@@ -170,15 +170,38 @@ export class PolicyEngine {
   recompute(input: Buffer): Buffer {
     const document = canonicalDocument(input);
     const kind = connectionKind(document);
-    if (kind === null || input.length > LIMITS.policyInputBytesMax) {
+    if (kind === null) {
       return this.#error.json;
     }
-    const result = this.#evaluate(canonicalJson(pickReads(document, this.#reads)), kind);
+    const result = this.#verdictOf(this.#evaluateDocument(document), kind);
     return typeof result === 'string' ? this.#error.json : result.json;
   }
 
-  #evaluate(readInput: string, kind: ConnectionInfo['kind']): BuiltVerdict | PolicyFailure {
-    const output = this.#driver.evaluate(readInput);
+  /** The kind decides which obligations are supported. An input starts with `{`, so the two forms never meet. */
+  #key(sources: InputSources, kind: ConnectionInfo['kind']): string {
+    const read = this.#writer.read(sources);
+    return kind === 'http' ? read : kind + read;
+  }
+
+  #evaluate(sources: InputSources): string | null {
+    if (!this.#driver.hasSlots) {
+      return this.#driver.evaluate(this.#writer.read(sources));
+    }
+    this.#writer.gather(this.#texts, this.#nulls, sources);
+    return this.#driver.evaluateLeaves(this.#texts, this.#nulls);
+  }
+
+  /** The same way as `#evaluate`, so that a recomputed verdict also runs out of fuel where the first one did. */
+  #evaluateDocument(document: JsonValue): string | null {
+    const { layout } = this.#writer;
+    if (layout === null || !this.#driver.hasSlots) {
+      return this.#driver.evaluate(canonicalJson(pickReads(document, this.#reads)));
+    }
+    const { texts, nulls } = pickLeaves(document, layout);
+    return this.#driver.evaluateLeaves(texts, nulls);
+  }
+
+  #verdictOf(output: string | null, kind: ConnectionInfo['kind']): BuiltVerdict | PolicyFailure {
     if (output === null) {
       return 'aborted';
     }
@@ -207,9 +230,8 @@ export class PolicyEngine {
 
   /** V8 compiles a module in tiers; a cold first decision costs milliseconds. */
   #warmUp(): void {
-    const input = canonicalJson(pickReads(WARM_UP_INPUT, this.#reads));
     for (let i = 0; i < WARM_UP_EVALUATIONS; i++) {
-      if (typeof this.#evaluate(input, 'http') === 'string') {
+      if (typeof this.#verdictOf(this.#evaluateDocument(WARM_UP_INPUT), 'http') === 'string') {
         return; // It does not know this input; that is for the first real request to say.
       }
     }
@@ -273,22 +295,11 @@ class PolicyDecision implements Decision {
   }
 }
 
-/** Texts of the subject and the operation that are short have a short input: everything else in it is bounded. */
+/** Lists can be long; single texts come from a token, which is at most 8 KiB, from the catalogue or from the config. */
 function isLarge({ subject, operation, grants }: PolicyRequest): boolean {
-  const { principal, actors, groups, ci } = subject;
-  let chars = principal.iss.length + principal.sub.length + subject.purpose.length + subject.env.length;
-  chars += subject.auth.issuer.length + operation.text.length + operation.fingerprint.length;
-  for (const actor of actors) {
-    chars += actor.iss.length + actor.sub.length;
-  }
-  for (const group of groups) {
-    chars += group.length;
-  }
-  if (ci !== null) {
-    chars += ci.repoId.length + ci.ref.length + ci.sha.length + ci.workflow.length + ci.repository.length;
-  }
-  const items = actors.length + groups.length + grants.length + operation.objects.length;
-  return chars > PLAIN_CHARS_MAX || items + operation.classes.length > PLAIN_ITEMS_MAX;
+  const { classes, objects, kinds, facts } = operation;
+  const items = subject.groups.length + subject.actors.length + grants.length + classes.length + objects.length;
+  return items + kinds.length + facts.functionCalls.length > PLAIN_ITEMS_MAX;
 }
 
 /** What is recorded instead of an input that is over the limit; its verdict is `policy_error`, now and when recomputed. */

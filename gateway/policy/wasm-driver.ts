@@ -1,6 +1,7 @@
-import { assert } from '../../core/kernel/assert.ts';
+import { assert, defined } from '../../core/kernel/assert.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
+import { InputSlots, type InputLayout, type OpaHeap } from './input-slots.ts';
 
 /*
  * The OPA WASM ABI 1.2 and later, as far as one evaluation needs it (openpolicyagent.org/docs/latest/wasm, "ABI"):
@@ -10,8 +11,10 @@ import { LIMITS } from '../../core/kernel/limits.ts';
  *          opa_heap_ptr_get() -> addr, entrypoints() -> value, builtins() -> value,
  *          opa_eval(0, entrypoint, data, input addr, input size, heap addr, 0 = JSON) -> addr of C string
  *
- * Memory, from low to high: C stack, statics, parsed data | input text | heap of this evaluation.
- *                                                        ^ #inputAddress, the same for every evaluation
+ *          opa_heap_ptr_set(addr), opa_value_add_path(object, path, value) -> 0, opa_eval_ctx_*, eval(context) -> 0
+ *
+ * Memory, from low to high: C stack, statics, parsed data | input slots | input text | heap of this evaluation.
+ *                                                                      ^ #inputAddress, the same for every evaluation
  */
 interface OpaExports {
   readonly opa_wasm_abi_version: WebAssembly.Global;
@@ -20,6 +23,14 @@ interface OpaExports {
   readonly opa_json_parse: (address: number, size: number) => number;
   readonly opa_json_dump: (value: number) => number;
   readonly opa_heap_ptr_get: () => number;
+  readonly opa_heap_ptr_set: (address: number) => void;
+  readonly opa_value_add_path: (object: number, path: number, value: number) => number;
+  readonly opa_eval_ctx_new: () => number;
+  readonly opa_eval_ctx_set_input: (context: number, value: number) => void;
+  readonly opa_eval_ctx_set_data: (context: number, value: number) => void;
+  readonly opa_eval_ctx_set_entrypoint: (context: number, id: number) => void;
+  readonly opa_eval_ctx_get_result: (context: number) => number;
+  readonly eval: (context: number) => number;
   readonly entrypoints: () => number;
   readonly builtins: () => number;
   readonly opa_eval: (
@@ -68,28 +79,38 @@ export class WasmDriver {
   readonly #entrypoint: number;
   readonly #data: number;
   readonly #inputAddress: number;
+  readonly #slots: InputSlots | null;
   #exports: OpaExports;
   #view: Utf8View;
+  #words: DataView;
   #aborts = 0;
 
   /** Throws GatewayError `bundle_invalid` when the module is not one that this driver can run. */
-  constructor(module: WebAssembly.Module, dataJson: string, entrypoint: string) {
-    const pages = memoryPages(Buffer.byteLength(dataJson));
+  constructor(module: WebAssembly.Module, dataJson: string, entrypoint: string, layout: InputLayout | null = null) {
+    const pages = memoryPages(Buffer.byteLength(dataJson), layout);
     this.#module = module;
     this.#memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.#view = Buffer.from(this.#memory.buffer) as Utf8View;
+    this.#words = new DataView(this.#memory.buffer);
     try {
       this.#exports = this.#instantiate();
       this.#checkModule();
       this.#entrypoint = this.#resolveEntrypoint(entrypoint);
       this.#data = this.#loadData(dataJson);
+      const start = aligned(this.#exports.opa_heap_ptr_get());
+      this.#slots = layout === null ? null : InputSlots.build(this.#heap(), layout, start, LIMITS.policyInputBytesMax);
+      this.#inputAddress = this.#slots?.end ?? start;
     } catch (error) {
       if (error instanceof GatewayError) {
         throw error;
       }
       throw new GatewayError('bundle_invalid', 'policy.wasm does not start with its data', { cause: error });
     }
-    this.#inputAddress = aligned(this.#exports.opa_heap_ptr_get());
+  }
+
+  /** Whether `evaluateLeaves` works: a layout was given, and the module's values are as expected. */
+  get hasSlots(): boolean {
+    return this.#slots !== null;
   }
 
   /** Evaluations that ran out of memory, trapped or met a conflict of rules. */
@@ -105,25 +126,71 @@ export class WasmDriver {
     ) {
       return null;
     }
-    const view = this.#freshView();
-    const size = view.utf8Write(input, this.#inputAddress, LIMITS.policyInputBytesMax);
+    const size = this.#freshView().utf8Write(input, this.#inputAddress, LIMITS.policyInputBytesMax);
+    const heap = aligned(this.#inputAddress + size);
+    return this.#guarded(() =>
+      this.#exports.opa_eval(0, this.#entrypoint, this.#data, this.#inputAddress, size, heap, 0),
+    );
+  }
+
+  /** `evaluate` for an input of the layout: the JSON text of each leaf, and which of its objects are null. */
+  evaluateLeaves(texts: readonly string[], nulls: readonly boolean[]): string | null {
+    const slots = defined(this.#slots, 'the driver was made with a layout, and has slots');
+    return this.#guarded(() => {
+      if (!slots.fill(texts, nulls)) {
+        throw new PolicyAbort('a leaf of the input is not JSON, or too long');
+      }
+      const opa = this.#exports;
+      opa.opa_heap_ptr_set(slots.end);
+      const context = opa.opa_eval_ctx_new();
+      opa.opa_eval_ctx_set_input(context, slots.root);
+      opa.opa_eval_ctx_set_data(context, this.#data);
+      opa.opa_eval_ctx_set_entrypoint(context, this.#entrypoint);
+      if (opa.eval(context) !== 0) {
+        throw new PolicyAbort('the evaluation failed');
+      }
+      return opa.opa_json_dump(opa.opa_eval_ctx_get_result(context));
+    });
+  }
+
+  /** The text that `evaluation` gives the address of, or null when it aborts. */
+  #guarded(evaluation: () => number): string | null {
     try {
-      const result = this.#exports.opa_eval(
-        0,
-        this.#entrypoint,
-        this.#data,
-        this.#inputAddress,
-        size,
-        aligned(this.#inputAddress + size),
-        0,
-      );
-      return this.#cString(result);
+      return this.#cString(evaluation());
     } catch (error) {
-      assert(isAbort(error), 'only an abort or a trap ends an evaluation');
+      if (!isAbort(error)) {
+        throw error;
+      }
       this.#aborts++;
       this.#exports = this.#instantiate();
       return null;
     }
+  }
+
+  /** What the slots need of this instance. Every method asks for the exports anew: an abort replaces them. */
+  #heap(): OpaHeap {
+    return {
+      parse: (json, address) => {
+        const size = this.#freshView().utf8Write(json, address, Buffer.byteLength(json));
+        this.#exports.opa_heap_ptr_set(aligned(address + size));
+        const value = this.#exports.opa_json_parse(address, size);
+        return { value, end: aligned(this.#exports.opa_heap_ptr_get()) };
+      },
+      addPath: (object, path, value, address) => {
+        this.#exports.opa_heap_ptr_set(address);
+        assert(this.#exports.opa_value_add_path(object, path, value) === 0, 'a path of member names can be added');
+        return aligned(this.#exports.opa_heap_ptr_get());
+      },
+      dump: (value, address) => {
+        this.#exports.opa_heap_ptr_set(aligned(address));
+        return this.#cString(this.#exports.opa_json_dump(value));
+      },
+      words: () => {
+        this.#freshView();
+        return this.#words;
+      },
+      bytes: () => this.#freshView(),
+    };
   }
 
   #instantiate(): OpaExports {
@@ -195,13 +262,15 @@ export class WasmDriver {
   #freshView(): Utf8View {
     if (this.#view.length === 0) {
       this.#view = Buffer.from(this.#memory.buffer) as Utf8View;
+      this.#words = new DataView(this.#memory.buffer);
     }
     return this.#view;
   }
 }
 
-function memoryPages(dataBytes: number): number {
-  const bytes = dataBytes * LIMITS.wasmBytesPerDataByte + LIMITS.wasmHeadroomBytes;
+function memoryPages(dataBytes: number, layout: InputLayout | null): number {
+  const slotBytes = layout === null ? 0 : InputSlots.bytesMax(LIMITS.policyInputBytesMax);
+  const bytes = dataBytes * LIMITS.wasmBytesPerDataByte + LIMITS.wasmHeadroomBytes + slotBytes;
   return Math.ceil(bytes / PAGE_SIZE) + Math.ceil(LIMITS.policyInputBytesMax / PAGE_SIZE);
 }
 

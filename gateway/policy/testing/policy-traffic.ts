@@ -28,24 +28,22 @@ export interface TrafficChoice {
   readonly ddl?: boolean;
 }
 
-/** The mix of the benchmark: every effect is at least a tenth of it. */
+/** The mix of the benchmark: five of eight are allowed, two denied, each for another reason, and one is to be approved. */
 export const TRAFFIC_MIX: readonly TrafficChoice[] = [
-  {},
-  {},
-  {},
-  { post: true },
-  { service: true },
-  { service: true, write: true },
-  { bulk: true, reviewed: true, granted: true },
-  { bulk: true, reviewed: true },
-  { bulk: true, reviewed: true },
-  { bulk: true, reviewed: true },
+  ...Array.from({ length: 10 }, () => ({})),
+  ...Array.from({ length: 3 }, () => ({ service: true })),
+  ...Array.from({ length: 3 }, () => ({ post: true })),
+  ...Array.from({ length: 2 }, () => ({ service: true, write: true })),
+  ...Array.from({ length: 2 }, () => ({ bulk: true, reviewed: true, granted: true })),
+  ...Array.from({ length: 4 }, () => ({ bulk: true, reviewed: true })),
   { bulk: true },
   { post: true, carrying: true },
   { filtered: true },
   { unresolved: true },
   { write: true },
   { nobody: true },
+  { expired: true },
+  { elsewhere: true },
 ];
 
 /** A request made of fresh objects: no two calls share a Subject or an Operation. */

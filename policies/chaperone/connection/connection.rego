@@ -10,7 +10,7 @@ output := permission if {
 
 else := {"effect": "deny", "reasons": deny} if some _ in deny
 
-else := {"effect": "abstain"}
+else := data.quiet
 
 # METADATA
 # title: An agent of kind {agent} may not {class} on {connection}

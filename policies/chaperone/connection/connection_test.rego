@@ -7,7 +7,6 @@ test_an_agent_may_read_the_clinic_within_limits if {
 	output := connection.output with input as fixtures.read
 	output.effect == "allow"
 	output.limits.rows > 0
-	output.limits.bytes > 0
 }
 
 test_an_agent_may_post_to_analytics_but_not_read_it if {
@@ -40,7 +39,6 @@ test_every_permission_has_limits if {
 			every permission in kinds {
 				permission.effect == "allow"
 				permission.limits.rows > 0
-				permission.limits.bytes > 0
 			}
 		}
 	}

@@ -9,13 +9,13 @@ output := {"effect": "deny", "reasons": deny, "egress": rule} if {
 	some _ in deny
 }
 
-else := {"effect": "abstain", "egress": known} if known := data.egress[input.operation.egress.destination]
+else := known if known := data.egress.destinations[input.operation.egress.destination]
 
-else := {"effect": "abstain", "egress": data.egress_unknown}
+else := data.egress.unknown
 
-rule := known if known := data.egress[input.operation.egress.destination]
+rule := known.egress if known := data.egress.destinations[input.operation.egress.destination]
 
-else := data.egress_unknown
+else := data.egress.unknown.egress
 
 # METADATA
 # title: The request carries {kind}, which may not go to {destination}

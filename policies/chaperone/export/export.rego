@@ -4,13 +4,13 @@
 #   this run, and a person of the privacy office approved exactly this statement.
 package chaperone.export
 
-output := {"effect": "abstain"} if not data.bulk[input.facts.rows_band]
+output := data.quiet if not data.bulk[input.facts.rows_band]
 
 else := {"effect": "deny", "reasons": deny} if some _ in deny
 
 else := {"effect": "approve", "reasons": approve, "approval": data.approval} if some _ in approve
 
-else := {"effect": "abstain"}
+else := data.quiet
 
 # METADATA
 # title: A bulk export needs a reviewed script, and none is attested for this run

@@ -5,8 +5,8 @@
 package chaperone.org
 
 # Writes to production wait until every in-sync replica has the record: a lost disk must not lose who changed a patient.
-output := {"effect": "abstain", "masks": data.masks, "evidence": "replicated"} if {
+output := {"effect": "abstain", "masks": data.org.masks, "evidence": "replicated"} if {
 	data.replicated[input.connection.env][input.operation.class]
 }
 
-else := {"effect": "abstain", "masks": data.masks}
+else := data.org

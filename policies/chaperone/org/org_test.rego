@@ -8,7 +8,7 @@ test_the_organisation_allows_nothing_and_sets_the_exceptions_of_safe_harbor if {
 }
 
 test_no_exception_lets_a_value_pass if {
-	every strength in data.masks { strength != "none" }
+	every strength in data.org.masks { strength != "none" }
 }
 
 test_writes_to_production_wait_for_the_replicas if {
