@@ -69,7 +69,6 @@ export const OBLIGATIONS = {
 export type ObligationName = keyof typeof OBLIGATIONS;
 
 export const DECISIONS = { none: 0, allow: 1, deny: 2, approve: 3 } as const;
-export type DecisionName = keyof typeof DECISIONS;
 
 export interface LeafFields {
   readonly kind: number;

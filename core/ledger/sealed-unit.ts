@@ -28,8 +28,6 @@ const KEY_SIZE = 32;
 const NONCE_SIZE = 12;
 const NONCE_PREFIX_SIZE = 8;
 
-export const UNIT_CLASSES = { payload: 1, originals: 2 } as const;
-export const UNIT_DIRECTIONS = { request: 1, response: 2, both: 3 } as const;
 export type UnitDirection = 1 | 2 | 3;
 
 export interface UnitHeader {

@@ -1,5 +1,3 @@
-import type { MediaKind } from './shape.ts';
-
 /** A compiled plan. What is inside belongs to gateway/masking; others carry it and record its digest. */
 export interface MaskPlan {
   readonly digest: Buffer;
@@ -53,8 +51,6 @@ export interface BodyMasker {
   finish(): MaskedChunk;
   stats(): MaskStats;
 }
-
-export type MaskerFactory = (plan: MaskPlan, media: MediaKind) => BodyMasker;
 
 /** A finding of the egress scan: which kind, where. Never the value. */
 export interface ScanFinding {
