@@ -45,7 +45,7 @@ async function token(...args: string[]): Promise<string> {
 
 describe('chaperone token', () => {
   test('prints a token that the gateway accepts: the person at the root, the agent as actor, the run', async () => {
-    const subject = await verifier().verify(await token());
+    const subject = verifier().verify(await token());
     equal(subject.principal.sub, 'dana@demo.invalid');
     equal(subject.principal.kind, 'user');
     equal(subject.person, 'dana');
@@ -62,7 +62,7 @@ describe('chaperone token', () => {
     const digest = 'ab'.repeat(32);
     const args = ['--person', 'robin', '--agent', 'none', '--run', '9', '--commit', 'c0ffee', '--ttl', '60'];
     const text = await token(...args, '--script-digest', digest);
-    const subject = await verifier().verify(text);
+    const subject = verifier().verify(text);
     equal(subject.person, 'robin');
     deepEqual(subject.actors, []);
     deepEqual([subject.ci?.runId, subject.ci?.sha, subject.ci?.scriptDigest], ['9', 'c0ffee', digest]);

@@ -22,8 +22,11 @@ describe('chaperone up with the demo configuration', () => {
   let token = '';
 
   const cli = (...args: string[]): Promise<CliResult> => runCaptured([...args, '--config', deployment.configPath]);
-  const ask = (path: string, init: RequestInit = {}): Promise<Response> =>
-    fetch(`${deployment.run.http}${path}`, { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } });
+  const ask = (path: string, body: unknown = null): Promise<Response> =>
+    fetch(`${deployment.run.http}${path}`, {
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      ...(body === null ? {} : { method: 'POST', body: JSON.stringify(body) }),
+    });
 
   before(async () => {
     deployment = await DemoDeployment.make();
@@ -132,11 +135,7 @@ describe('chaperone up with the demo configuration', () => {
   test('identifiers do not leave for a destination that is not allowed to have them', async () => {
     const stateUrl = `${deployment.clinicUrl}/_demo/state`;
     const before = (await (await fetch(stateUrl)).json()) as { receivedBytes: number };
-    const response = await ask('/analytics/rows', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify([{ ssn: '999-12-3456' }]),
-    });
+    const response = await ask('/analytics/rows', [{ ssn: '999-12-3456' }]);
     equal(response.status, 403);
     const problem = (await response.json()) as Problem;
     ok(problem.reasons.some(({ id }) => id === 'egress_identifiers'));

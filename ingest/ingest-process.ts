@@ -18,6 +18,8 @@ export interface IngestProcessOptions {
   readonly tenants: readonly string[];
   readonly httpSecret: string;
   readonly httpPort?: number;
+  readonly flushMs?: number;
+  readonly flushBytes?: number;
 }
 
 async function start(options: IngestProcessOptions): Promise<RunningIngest> {

@@ -184,6 +184,7 @@ const sequencerRole: Role = {
       privateKeyPem: prepared.log.privateKeyPem,
       clusterCas: [prepared.caPem],
       witnesses: [{ url: `http://127.0.0.1:${portOf(facts, 'witness')}`, vkey: prepared.witness.vkey }],
+      checkpointMs: config.sequencer.checkpointMs,
     },
   }),
   says: (_facts, config) => `cluster log ${config.cluster.domain}/evidence`,

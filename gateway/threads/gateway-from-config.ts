@@ -101,7 +101,7 @@ export async function gatewayFromConfig(
       bundle: Buffer.from(plan.bundle.engine.digest).toString('hex'),
     },
     close: async () => {
-      await node.drain(config.drain.waitMs);
+      await node.drain(config.drain.waitMs, config.drain.inFlightMs);
       await control.close();
       await admin.close();
       await bus.close();

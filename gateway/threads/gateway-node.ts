@@ -226,8 +226,8 @@ export class GatewayNode {
     return reasons;
   }
 
-  /** Not ready at once; the rest after `waitMs`, so that the balancer has seen it. */
-  async drain(waitMs: number): Promise<void> {
+  /** Not ready at once; the rest after `waitMs`, so that the balancer has seen it. Requests in flight get `inFlightMs`. */
+  async drain(waitMs: number, inFlightMs: number): Promise<void> {
     if (this.#draining) {
       return;
     }
@@ -238,7 +238,7 @@ export class GatewayNode {
     this.#heartbeat.stop();
     await Promise.all(
       this.#workers.map(async (worker) => {
-        const { clean } = await worker.rpc.call<{ clean: boolean }>('drain', { inFlightMs: LIMITS.drainInFlightMs });
+        const { clean } = await worker.rpc.call<{ clean: boolean }>('drain', { inFlightMs });
         worker.ended = true;
         log.info('worker drained', { worker: worker.index, reason: clean ? 'clean' : 'not clean' });
       }),

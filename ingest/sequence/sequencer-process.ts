@@ -18,6 +18,7 @@ export interface SequencerProcessOptions {
   readonly clusterCas: readonly string[];
   /** `vkey` in C2SP signed-note form, type cosignature. */
   readonly witnesses: readonly { readonly url: string; readonly vkey: string }[];
+  readonly checkpointMs?: number;
 }
 
 async function start(options: SequencerProcessOptions): Promise<{ close(): Promise<void> }> {
@@ -30,6 +31,7 @@ async function start(options: SequencerProcessOptions): Promise<{ close(): Promi
     signer: { name: options.origin, key: createPrivateKey(options.privateKeyPem) },
     clusterCas: options.clusterCas,
     witnesses: options.witnesses.map(({ url, vkey }) => ({ url, key: decodeVerifierKey(vkey) })),
+    ...(options.checkpointMs === undefined ? {} : { checkpointMs: options.checkpointMs }),
   });
   sequencer.done.catch((error: unknown) => {
     // Fenced, or the log contradicts itself: the launcher starts it again, and it begins from what the lock says.
