@@ -58,6 +58,9 @@ export interface NodeParts extends GatewayNodeOptions {
   readonly heads: Map<string, Buffer>;
 }
 
+/** The longest that a timer can wait: 24 days. */
+const FOREVER_MS = 2 ** 31 - 1;
+
 /** Exit of the registration wait: serve anyway, but say so. */
 export type Registration = 'registered' | 'unregistered';
 
@@ -272,7 +275,7 @@ export class GatewayNode {
     log.error('no checkpoint yet: serving UNREGISTERED until the sequencer includes the writers', {
       code: 'unregistered',
     });
-    void this.checkpoints.whenIncluded(last, Number.MAX_SAFE_INTEGER > 2 ** 31 ? 2 ** 31 - 1 : 0).then((late) => {
+    void this.checkpoints.whenIncluded(last, FOREVER_MS).then((late) => {
       this.#registration = late ? 'registered' : this.#registration;
     });
   }
