@@ -254,7 +254,8 @@ describe('the sequencer', () => {
   });
 
   test('two swaps from one version: one is told that it lost, and nothing of it is in the log', async () => {
-    for (const blobs of [new MemoryBlobStore(), new DiskBlobStore(await mkdtemp(join(tmpdir(), 'chaperone-swap-')))]) {
+    const directory = await mkdtemp(join(tmpdir(), 'chaperone-swap-'));
+    for (const blobs of [new MemoryBlobStore(), new DiskBlobStore(directory)]) {
       const [a, b] = [await ClusterLog.open(blobs), await ClusterLog.open(blobs)];
       const outcomes = await Promise.allSettled([a.commit([Buffer.from('a')], 1), b.commit([Buffer.from('a')], 1)]);
       deepEqual(outcomes.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
@@ -262,6 +263,7 @@ describe('the sequencer', () => {
       equal(successor.lock.size, 1);
       await rejects((outcomes[0]?.status === 'rejected' ? a : b).commit([Buffer.from('c')], 2), FencedError);
     }
+    await rm(directory, { recursive: true });
   });
 
   test('a death at each call of the store is finished by the successor', async () => {
