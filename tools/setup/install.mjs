@@ -30,7 +30,9 @@ if (npm(['ci', ...common], 'ignore') !== 0) {
   }
 }
 if (lockHash() !== before) {
-  fail('package-lock.json changed during the install. Restore it with `git checkout package-lock.json`, then look at why.');
+  fail(
+    'package-lock.json changed during the install. Restore it with `git checkout package-lock.json`, then look at why.',
+  );
 }
 mkdirSync(dirname(stampPath), { recursive: true });
 writeFileSync(stampPath, before);
@@ -40,7 +42,10 @@ function lockHash() {
 }
 
 function npm(args, stderr) {
-  const result = spawnSync(process.platform === 'win32' ? 'npm.cmd' : 'npm', args, { cwd: root, stdio: ['ignore', 'ignore', stderr] });
+  const result = spawnSync(process.platform === 'win32' ? 'npm.cmd' : 'npm', args, {
+    cwd: root,
+    stdio: ['ignore', 'ignore', stderr],
+  });
   return result.status ?? 1;
 }
 

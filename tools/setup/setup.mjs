@@ -43,7 +43,9 @@ process.exit(failed ? 1 : 0);
 
 function script(file) {
   const result = spawnSync(process.execPath, [join(here, file)], { stdio: ['ignore', 'ignore', 'inherit'] });
-  return result.status === 0 ? null : `${file} ended with exit ${result.status}; tests that need it will be skipped and say so.`;
+  return result.status === 0
+    ? null
+    : `${file} ended with exit ${result.status}; tests that need it will be skipped and say so.`;
 }
 
 /** nginx is the reference of the HTTP benchmark. */
@@ -55,7 +57,10 @@ function apt() {
     return 'needs root; install nginx with your package manager.';
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  for (const command of [['update', '-qq'], ['install', '-y', '-qq', '--no-install-recommends', 'nginx-light']]) {
+  for (const command of [
+    ['update', '-qq'],
+    ['install', '-y', '-qq', '--no-install-recommends', 'nginx-light'],
+  ]) {
     const result = spawnSync('apt-get', command, { stdio: ['ignore', 'ignore', 'inherit'], env });
     if (result.status !== 0) {
       return `apt-get ${command[0]} failed; the HTTP benchmark will print its gate as open.`;
