@@ -36,16 +36,7 @@ test('the demo tells its whole story, every step holds, and no process is left',
   equal(report.ok, true);
   deepEqual(
     report.steps.map(({ id, name }) => `${id} ${name}`),
-    [
-      '1 service',
-      '2 masked-read',
-      '3 unknown-field',
-      '4 bulk-export',
-      '5 egress',
-      '6 replay',
-      '7 tamper',
-      '8 crash',
-    ],
+    ['1 service', '2 masked-read', '3 unknown-field', '4 bulk-export', '5 egress', '6 replay', '7 tamper', '8 crash'],
   );
   ok(
     report.steps.every((step) => step.checks >= 5),

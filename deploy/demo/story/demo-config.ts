@@ -4,6 +4,8 @@ import { join } from 'node:path';
 
 export interface DemoConfig {
   readonly path: string;
+  /** The port of the shipped file -> the one of this run. */
+  readonly ports: ReadonlyMap<number, number>;
   readonly clinicUrl: string;
   readonly analyticsUrl: string;
   /** What the clinic asks of its callers; agents never have it. */
@@ -31,9 +33,10 @@ export async function writeDemoConfig({ root, dataDir, unpublishedMaxMs }: DemoC
   let text = readFileSync(join(folder, 'chaperone.yaml'), 'utf8');
   const fixed = [...LISTENERS, CLINIC_PORT, ANALYTICS_PORT];
   const free = await freePorts(fixed.length);
-  fixed.forEach((port, i) => {
-    text = replaced(text, new RegExp(`\\b${port}\\b`, 'g'), String(free[i]));
-  });
+  const ports = new Map(fixed.map((port, i) => [port, free[i] ?? 0]));
+  for (const [port, own] of ports) {
+    text = replaced(text, new RegExp(`\\b${port}\\b`, 'g'), String(own));
+  }
   text = replaced(text, /(?<=: |: file:|- )keys(?=[/\s])/g, join(folder, 'keys'));
   text = replaced(text, /^( *dataDir:).*$/m, `$1 ${dataDir}`);
   text = replaced(text, /\.\.\/\.\.\//g, `${root}/`);
@@ -43,9 +46,10 @@ export async function writeDemoConfig({ root, dataDir, unpublishedMaxMs }: DemoC
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const path = join(dataDir, 'chaperone.yaml');
   writeFileSync(path, text, { mode: 0o600 });
-  const at = (port: number): string => `http://127.0.0.1:${String(free[fixed.indexOf(port)])}`;
+  const at = (port: number): string => `http://127.0.0.1:${ports.get(port) ?? 0}`;
   return {
     path,
+    ports,
     clinicUrl: at(CLINIC_PORT),
     analyticsUrl: at(ANALYTICS_PORT),
     serviceToken: tokenOf(join(folder, 'keys', 'clinic-token.INSECURE.txt')),

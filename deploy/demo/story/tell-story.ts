@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../../core/runtime/package-root.ts';
@@ -8,7 +8,7 @@ import { ChaperoneCommand } from './chaperone-command.ts';
 import { Checks, type FailedCheck } from './checks.ts';
 import { writeDemoConfig } from './demo-config.ts';
 import { BREAKS, type DemoOptions } from './demo-options.ts';
-import { Deployment } from './deployment.ts';
+import { Deployment, isAlive } from './deployment.ts';
 import { EvidenceSql } from './evidence-sql.ts';
 import type { Step, Story } from './story.ts';
 import { Teller } from './teller.ts';
@@ -36,6 +36,11 @@ export async function tellStory(options: DemoOptions): Promise<number> {
   const startedMs = performance.now();
   const root = packageRoot();
   const dataDir = process.env['CHAPERONE_DEMO_DATA_DIR'] ?? join(root, '.chaperone', 'demo-run');
+  const other = runningIn(dataDir);
+  if (other !== null) {
+    process.stderr.write(`demo: another one runs on ${dataDir} (process ${other}): wait for it, or end it\n`);
+    return 1;
+  }
   rmSync(dataDir, { recursive: true, force: true });
   const steps: StepReport[] = [];
   let problem = '';
@@ -66,6 +71,16 @@ export async function tellStory(options: DemoOptions): Promise<number> {
     tellEnd(tell, steps, { ok, ms, root, dataDir });
   }
   return ok ? 0 : 1;
+}
+
+/** The process of a `chaperone up` that still runs on this folder. */
+function runningIn(dataDir: string): number | null {
+  const path = join(dataDir, 'run.json');
+  if (!existsSync(path)) {
+    return null;
+  }
+  const { pid, stoppedMs } = JSON.parse(readFileSync(path, 'utf8')) as { pid: number; stoppedMs: number | null };
+  return stoppedMs === null && isAlive(pid) ? pid : null;
 }
 
 interface Started {
@@ -193,7 +208,9 @@ function tellEnd(
   steps: readonly StepReport[],
   { ok, ms, root, dataDir }: { ok: boolean; ms: number; root: string; dataDir: string },
 ): void {
-  tell.title(ok ? `Every step held (${seconds(ms)}).` : 'Not every step held.');
+  tell.title(
+    ok ? `Every step held (${seconds(ms)}).` : steps.length > 0 ? 'Not every step held.' : 'Nothing was told.',
+  );
   for (const step of steps) {
     const line = `${step.id} ${step.name.padEnd(14)} ${step.checks} checks, ${seconds(step.ms)}`;
     if (step.ok) {
@@ -206,10 +223,13 @@ function tellEnd(
     }
   }
   tell.say('');
-  tell.say(`What the run left is in ${relative(root, dataDir)}: journals, bus, archive, ClickHouse, tiles, logs.`);
-  tell.say('To play with it yourself:');
+  const left = relative(root, dataDir);
+  tell.say(
+    `What the run left is in ${left}: journals, bus, archive, ClickHouse, tiles, logs. Verify it as it lies there:`,
+  );
+  tell.command(`npx chaperone evidence verify --data ${left}`);
+  tell.say('Play with a running one, and go on with the quick start in README.md:');
   tell.command('npx chaperone up --config deploy/demo/chaperone.yaml');
-  tell.say('and go on with the quick start in README.md.');
 }
 
 function seconds(ms: number): string {
