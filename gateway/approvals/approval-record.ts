@@ -12,6 +12,7 @@ export function recordOf(won: Won, offset: number): ApprovalRecord {
     kind: kindOf(transition),
     sessionId: ask?.asked.sessionId ?? '',
     connection: ask?.shown.connection ?? '',
+    requester: ask?.asked.requester ?? null,
     approvals: ask === null ? [] : approvalsOf(transition, ask),
     note: noteOf(transition, ask, offset),
     script:

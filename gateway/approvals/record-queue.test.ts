@@ -56,7 +56,7 @@ describe('RecordQueue', () => {
 });
 
 function entry(kind: ApprovalRecordKind): ApprovalRecord {
-  return { kind, sessionId: '', connection: '', approvals: [], note: undefined, script: undefined };
+  return { kind, sessionId: '', connection: '', requester: null, approvals: [], note: undefined, script: undefined };
 }
 
 function settle(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/kernel/clock.ts';
 import type { Approval, Note, ScriptReview } from '../../proto/gen/chaperone/evidence/v1/event.ts';
+import type { Requester } from './desk-port.ts';
 
 /** Kinds of docs/formats.md that the desk writes. `cancelled` has no kind of its own: it is an `approval.expired`. */
 export type ApprovalRecordKind =
@@ -16,6 +17,8 @@ export interface ApprovalRecord {
   /** Hex, empty when the record belongs to no session. */
   readonly sessionId: string;
   readonly connection: string;
+  /** Who asked; null for a script review. */
+  readonly requester: Pick<Requester, 'principal' | 'person'> | null;
   readonly approvals: readonly Approval[];
   readonly note: Note | undefined;
   readonly script: ScriptReview | undefined;

@@ -1,7 +1,7 @@
 import { ZERO16, ZERO32 } from '../../core/kernel/bytes.ts';
 import { DECISIONS, KINDS, tenantTag, type KindName } from '../../core/ledger/leaf.ts';
 import type { EvidenceWriter } from '../../core/runtime/writer/evidence-writer.ts';
-import { Event } from '../../proto/gen/chaperone/evidence/v1/event.ts';
+import { Event, Subject } from '../../proto/gen/chaperone/evidence/v1/event.ts';
 import type { ApprovalRecord, ApprovalRecorder, RecordReceipt } from '../approvals/record-queue.ts';
 
 export interface ControlRecorderOptions {
@@ -23,9 +23,13 @@ export class ControlRecorder implements ApprovalRecorder {
 
   /** Resolves when the record is durable. */
   record(record: ApprovalRecord): Promise<RecordReceipt> {
-    const { connection, approvals, note, script } = record;
+    const { connection, requester, approvals, note, script } = record;
     const sessionId = record.sessionId === '' ? ZERO16 : Buffer.from(record.sessionId, 'hex');
-    return this.#append(record.kind, sessionId, { connection, approvals: [...approvals], note, script });
+    const subject =
+      requester === null
+        ? undefined
+        : Subject.fromPartial({ principalSub: requester.principal, person: requester.person ?? '' });
+    return this.#append(record.kind, sessionId, { subject, connection, approvals: [...approvals], note, script });
   }
 
   /** `config.activated`, `policy.activated` and their like. */
