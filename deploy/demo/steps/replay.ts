@@ -105,8 +105,7 @@ function questionsAbout(position: string, approval: string): Question[] {
     {
       asks: 'Who was it, through which agent, in which run and commit, and was the script reviewed?',
       sql: `SELECT o.who AS who, o.through_actors AS through, o.repository AS repository, o.run AS run,
-  substring(o.commit, 1, 12) AS commit,
-  o.script_reviewed AS script_reviewed, s.reviewer AS reviewer
+  substring(o.commit, 1, 12) AS commit, o.script_reviewed AS script_reviewed, s.reviewer AS reviewer
 FROM audit_operations AS o LEFT JOIN audit_scripts AS s ON s.script = o.script AND s.commit = o.commit
 WHERE o.writer = '${writer}' AND o.record_index = ${index} AND s.time < o.time`,
       expected: 'dana, coding-agent, run 7041, a script that robin reviewed',
@@ -143,13 +142,15 @@ GROUP BY ALL ORDER BY field`,
     },
     {
       asks: 'Who approved it, when, why, and what was shown to them?',
-      sql: `SELECT record, state, approver, reason, toString(time) AS time, substring(shown, 1, 12) AS shown
+      sql: `SELECT record, requester, state, approver, reason, toString(time) AS time, substring(shown, 1, 12) AS shown
 FROM audit_approvals WHERE approval = '${approval}' ORDER BY time, record_index`,
       expected: 'asked by dana, granted by pat, claimed',
       answers: (rows) =>
         ['approval.asked', 'approval.granted', 'approval.claimed'].every((record) =>
           rows.some((row) => row['record'] === record),
-        ) && rows.some((row) => row['approver'] === 'pat' && row['state'] === 'approved'),
+        ) &&
+        rows.every((row) => row['requester'] === 'dana@demo.invalid') &&
+        rows.some((row) => row['approver'] === 'pat' && row['state'] === 'approved'),
     },
     {
       asks: 'Did anything raw leave for a destination that was not allowed?',

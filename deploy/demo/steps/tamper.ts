@@ -120,7 +120,7 @@ function checkAltered({ tell }: Story, checks: Checks, what: string, verified: V
     `exit ${verified.exit}: ${summaryOf(verified)}`,
   );
   if (named !== undefined) {
-    tell.output([`${findingText(named).slice(0, 150)}`]);
+    tell.output([findingText(named).slice(0, 150)]);
   }
   return { what, exit: verified.exit, finding: named === undefined ? '' : findingText(named) };
 }

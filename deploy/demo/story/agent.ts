@@ -14,6 +14,12 @@ export interface Problem {
   readonly approval?: { readonly id: string };
 }
 
+interface Message {
+  readonly method: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
 const REPLY_MS = 60_000;
 
 /** An AI agent in a CI run: it knows the address of the gateway and its own token, and nothing else. */
@@ -28,17 +34,17 @@ export class Agent {
 
   /** Resolves when the whole body is here; rejects when the connection breaks before. `onHead` hears of every answer that began. */
   async get(path: string, onHead?: (evidence: string) => void): Promise<AgentReply> {
-    return this.#send(path, {}, onHead);
+    return this.#send(path, { method: 'GET' }, onHead);
   }
 
   async postJson(path: string, body: string): Promise<AgentReply> {
     return this.#send(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
   }
 
-  async #send(path: string, init: RequestInit, onHead?: (evidence: string) => void): Promise<AgentReply> {
+  async #send(path: string, message: Message, onHead?: (evidence: string) => void): Promise<AgentReply> {
     const response = await fetch(`${this.#url}${path}`, {
-      ...init,
-      headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
+      ...message,
+      headers: { ...message.headers, authorization: `Bearer ${this.#token}` },
       signal: AbortSignal.timeout(REPLY_MS),
     });
     const evidence = response.headers.get('evidence') ?? '';

@@ -45,7 +45,7 @@ export async function tellStory(options: DemoOptions): Promise<number> {
   const steps: StepReport[] = [];
   let problem = '';
   const started = await startStory(options, tell, root, dataDir);
-  const { end } = endOnEveryPath(started);
+  const end = endOnEveryPath(started);
   try {
     const startMs = await waitUntilReady(started, tell);
     tell.say(`Everything runs (${seconds(startMs)}).`);
@@ -180,7 +180,7 @@ async function tellStep(step: Step, story: Story): Promise<StepReport> {
 }
 
 /** Children end on every path out: the end of the story, a failure, SIGINT, SIGTERM, SIGHUP, an exception of ours. */
-function endOnEveryPath({ deployment, chaperone }: Started): { end(): Promise<void> } {
+function endOnEveryPath({ deployment, chaperone }: Started): () => Promise<void> {
   let ending: Promise<void> | null = null;
   const end = (): Promise<void> => {
     ending ??= deployment.stop();
@@ -200,7 +200,7 @@ function endOnEveryPath({ deployment, chaperone }: Started): { end(): Promise<vo
     chaperone.killAll();
     deployment.killNow();
   });
-  return { end };
+  return end;
 }
 
 function tellEnd(
