@@ -76,7 +76,7 @@ function unitsProblem(bytes: Buffer, metaEnd: number): string | null {
         return `the ${name} unit is not there`;
       }
       if (!isZero(bytes, keyAt, 16)) {
-        return `the leaf names a ${name} key and has no unit`;
+        return `the leaf names a key for ${name} and has no unit`;
       }
       continue;
     }

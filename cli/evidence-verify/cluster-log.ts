@@ -75,8 +75,7 @@ export function readClusterLog(
   const cosigned = checkpoints
     .filter(({ cosignatures }) => cosignatures.length > 0)
     .reduce<SeenCheckpoint | null>((best, each) => larger(best, each), null);
-  const entries = collectEntries(evidence, bundles, tiles);
-  const tree = buildTree(entries, tiles, newest);
+  const { entries, tree } = chooseTree(evidence, bundles, tiles, newest);
   reportEnd(evidence, tree.size, newest, bundles, prefix);
   const inputs = new Map<number, Buffer>();
   const refused = new Set<number>();
@@ -101,43 +100,52 @@ export function checkCheckpoint(evidence: Evidence, view: ClusterLogView, checkp
   }
 }
 
-/** The widest bundle of each index that can be read, the one that agrees with the hash tiles before others. */
-function collectEntries(
+/**
+ * The entries and their tree. Bundles overlap (a larger one replaces a smaller) and tiles have the same hashes once more:
+ * the first choice that gives the signed root is right, so that what differs from it can be named.
+ */
+function chooseTree(
   evidence: Evidence,
   bundles: readonly BundleFile[],
   tiles: readonly BundleFile[],
+  newest: SeenCheckpoint | null,
+): { entries: (Buffer | null)[]; tree: MerkleTree } {
+  const decoded = new Map(bundles.map((bundle) => [bundle, tryBundle(evidence, bundle)]));
+  const widest = collectEntries(decoded, () => true);
+  const agreeing = collectEntries(decoded, (entries, index) => agrees(entries, index, tiles));
+  const size = newest?.size ?? 0;
+  const fits = (tree: MerkleTree): boolean =>
+    newest === null || (tree.size >= size && tree.root(size).equals(newest.root));
+  const hashesOf = (entries: readonly (Buffer | null)[]): (Buffer | null)[] =>
+    entries.map((entry, i) => (entry === null ? tileHash(tiles, i) : leafHash(entry)));
+  for (const entries of [widest, agreeing]) {
+    const tree = treeOf(hashesOf(entries));
+    if (fits(tree)) {
+      return { entries, tree };
+    }
+  }
+  const hashes = hashesOf(widest);
+  const count = Math.max(hashes.length, size);
+  const fromTiles = treeOf(Array.from({ length: count }, (_, i) => tileHash(tiles, i) ?? hashes[i] ?? null));
+  return { entries: widest, tree: fits(fromTiles) ? fromTiles : treeOf(hashes) };
+}
+
+/** The widest bundle of each index that can be read, one that `prefers` before others; null for what no bundle has. */
+function collectEntries(
+  decoded: ReadonlyMap<BundleFile, Buffer[] | null>,
+  prefers: (entries: readonly Buffer[], index: number) => boolean,
 ): (Buffer | null)[] {
   const entries: (Buffer | null)[] = [];
-  const last = Math.max(-1, ...bundles.map(({ ref }) => ref.index));
+  const all = [...decoded].sort(([a], [b]) => b.ref.width - a.ref.width);
+  const last = Math.max(-1, ...all.map(([{ ref }]) => ref.index));
   for (let index = 0; index <= last; index++) {
-    const own = bundles.filter(({ ref }) => ref.index === index).sort((a, b) => b.ref.width - a.ref.width);
-    const decoded = own.map((bundle) => tryBundle(evidence, bundle));
-    const usable = decoded.filter((found) => found !== null);
-    const best = usable.find((found) => agrees(found, index, tiles)) ?? usable[0] ?? [];
-    // What no bundle has is filled from the hash tiles: there, and with the checkpoint's root, it may be found again.
-    const width = index < last ? TILE_WIDTH : Math.max(best.length, own[0]?.ref.width ?? 0);
+    const own = all.filter(([{ ref }]) => ref.index === index);
+    const usable = own.flatMap(([, found]) => (found === null ? [] : [found]));
+    const best = usable.find((found) => prefers(found, index)) ?? usable[0] ?? [];
+    const width = index < last ? TILE_WIDTH : Math.max(best.length, own[0]?.[0].ref.width ?? 0);
     entries.push(...best, ...Array.from({ length: width - best.length }, () => null));
   }
   return entries;
-}
-
-/**
- * The tree of the entries, or that of the level 0 tiles where the entries do not give the signed root and the tiles do.
- */
-function buildTree(
-  entries: readonly (Buffer | null)[],
-  tiles: readonly BundleFile[],
-  newest: SeenCheckpoint | null,
-): MerkleTree {
-  const hashes = entries.map((entry, i) => (entry === null ? tileHash(tiles, i) : leafHash(entry)));
-  const tree = treeOf(hashes);
-  const size = newest?.size ?? 0;
-  if (newest === null || (tree.size >= size && tree.root(size).equals(newest.root))) {
-    return tree;
-  }
-  const count = Math.max(hashes.length, size);
-  const other = treeOf(Array.from({ length: count }, (_, i) => tileHash(tiles, i) ?? hashes[i] ?? null));
-  return other.size >= size && other.root(size).equals(newest.root) ? other : tree;
 }
 
 function treeOf(hashes: readonly (Buffer | null)[]): MerkleTree {

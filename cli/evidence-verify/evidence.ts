@@ -83,6 +83,9 @@ export class Evidence {
   readonly pruned = new Map<string, Range[]>();
   readonly shredded: { readonly writer: string; readonly index: number }[] = [];
   readonly session: SessionRecord[] = [];
+  /** Files whose digest does not hold: a finding of its own unless what they hold tells which part of it was changed. */
+  readonly wrongDigests: { readonly writer: string | null; readonly index: number | null; readonly place: Place }[] =
+    [];
   readonly options: EvidenceOptions;
   /** The newest time that any part of the evidence names: the clock of a copy. */
   newestMs = 0;

@@ -11,7 +11,6 @@ export interface JudgeContext {
   readonly evidence: Evidence;
   readonly cluster: ClusterLogView | null;
   readonly hasArchive: boolean;
-  readonly hasBus: boolean;
   /** Whether this writer's process runs: then an open end is where it is now. Never for a copy. */
   readonly isLive: (writer: WriterEvidence) => boolean;
   readonly live: boolean;
@@ -137,9 +136,9 @@ class Judgement {
       return; // It ended in order and said so itself; its files were only still there.
     }
     this.#ended = 'RECOVERED';
-    const detail =
-      `recovered at ${size} by control writer ${control.slice(0, 8)}; ` +
-      `records from ${own} on rest on the disk of its node`;
+    const rest =
+      own < size ? `records ${own} to ${size - 1} rest on the disk of its node` : 'all of it was published before';
+    const detail = `recovered at ${size} by control writer ${control.slice(0, 8)}; ${rest}`;
     this.#add('RECOVERED', detail, size);
   }
 

@@ -77,7 +77,8 @@ export function closingSentence(report: EvidenceReport): string {
     return 'Nothing was checked: there is no evidence here.';
   }
   if (exit === 0) {
-    const recovered = counts.RECOVERED === undefined ? '' : ` ${counts.RECOVERED} of them recovered after a crash.`;
+    const recovered =
+      counts.RECOVERED === undefined ? '' : ` ${counts.RECOVERED} of the writers were recovered after a crash.`;
     const open = window > 0 ? ` The newest ${window} s are not witnessed yet.` : ' Everything is witnessed.';
     return `Complete and unaltered: ${what}.${recovered}${open}`;
   }

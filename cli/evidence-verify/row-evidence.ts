@@ -216,7 +216,7 @@ class RowVerifier {
         {},
       );
       for (const { writer, last, ms } of rows) {
-        const id = String(writer);
+        const id = typeof writer === 'string' ? writer : '';
         const known = this.#c.evidence.writers.get(id);
         const isKnown = known !== undefined && known.leaves.has(Number(last), SOURCES.archive);
         if (!isKnown && this.#c.evidence.wants(id) && Number(ms) < youngFrom) {

@@ -1,5 +1,9 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { decodeSegmentHeader, readFrame, SEGMENT_HEADER_SIZE } from '../../core/ledger/journal-format.ts';
+import { listFiles } from './evidence-files.ts';
 import { EvidenceLab, type LabWriter } from './testing/evidence-lab.ts';
 import type { EvidenceReport, WriterReport } from './verify-evidence.ts';
 
@@ -69,3 +73,70 @@ describe('a node that dies and comes back', () => {
     equal(cold.exit, 0);
   });
 });
+
+describe('a journal that was damaged before the restart', () => {
+  let lab: EvidenceLab;
+  before(async () => {
+    lab = await EvidenceLab.start();
+  });
+  after(async () => {
+    await lab.stop();
+    await lab.remove();
+  });
+
+  test('is a GAP that the control writer declares, and below a published head MISSING', async () => {
+    const worker = await lab.open('worker');
+    await lab.session(worker, 3);
+    await lab.settled();
+    const published = worker.writer.nextIndex;
+    lab.kill(worker);
+    await lab.session(worker, 30);
+    const name = segmentsOf(lab, worker)[0] ?? '';
+    const bytes = readFileSync(name);
+    // In the middle of what was never published: nobody else has it.
+    const header = decodeSegmentHeader(bytes);
+    let at = SEGMENT_HEADER_SIZE;
+    for (let index = header.firstIndex; index < published + 4; index++) {
+      const frame = readFrame(bytes, at, { writerId: header.writerId, segment: header.segment, index });
+      ok(typeof frame !== 'string');
+      at = frame.end;
+    }
+    bytes[at + 200] = (bytes[at + 200] as number) ^ 1;
+    writeFileSync(name, bytes);
+    const control = await lab.recover();
+    await lab.close(control);
+    const found = writerOf((await lab.verify(lab.data)).report, worker);
+    ok(found.findings.some(({ verdict, index }) => verdict === 'GAP' && index === published + 4));
+    equal(
+      found.findings.some(({ verdict }) => verdict === 'ALTERED'),
+      false,
+      JSON.stringify(found.findings),
+    );
+    equal((await lab.verify(lab.data, { writer: worker.id })).report.exit, 9);
+  });
+
+  test('whose end was cut off below a witnessed head is MISSING', async () => {
+    const worker = await lab.open('worker', { agoMs: 60_000 });
+    await lab.session(worker, 4);
+    await lab.settled();
+    lab.kill(worker);
+    const copy = lab.copy('cut');
+    const name = segmentsOf(lab, worker)[0]?.replace(lab.data, copy) ?? '';
+    const bytes = readFileSync(name);
+    bytes.fill(0, Math.floor(bytes.findLastIndex((byte) => byte !== 0) / 2));
+    writeFileSync(name, bytes);
+    for (const file of listFiles(copy).filter((each) =>
+      /^(archive\/objects|bus\/topics\/evidence\.batches)/.test(each),
+    )) {
+      rmSync(join(copy, file));
+    }
+    const { report } = await lab.verify(copy, { writer: worker.id });
+    equal(report.exit, 8, JSON.stringify(report.findings));
+    ok(report.findings.some(({ verdict, detail }) => verdict === 'MISSING' && detail.includes('are not there')));
+  });
+});
+
+function segmentsOf(lab: EvidenceLab, { id }: LabWriter): string[] {
+  const names = listFiles(join(lab.data, 'journal')).filter((name) => name.startsWith(id) && name.endsWith('.seg'));
+  return names.map((name) => join(lab.data, 'journal', name));
+}

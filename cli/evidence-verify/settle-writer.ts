@@ -64,14 +64,18 @@ function checkSignatures(evidence: Evidence, writer: WriterEvidence): void {
     const { head, bytes, place } = seen;
     const own = head.signerKind === SIGNER_KINDS.writer;
     const signer = own ? writer : evidence.writers.get(head.signerWriterId.toString('hex'));
-    if (signer === undefined || signer.publicKey === null) {
-      continue; // No certificate: `judgeWriter` says so.
+    const about = { writer: writer.id, index: Math.max(0, head.size - 1), place };
+    if (signer === undefined || signer.publicKey === null || (!own && signer.role !== 'control')) {
+      if (!own) {
+        seen.signed = false;
+        evidence.findings.add('ALTERED', `the head of size ${head.size} names no known control writer`, about);
+      }
+      continue; // A writer without a certificate: `judgeWriter` says so.
     }
     signer.verifyingKey ??= publicKeyObject(signer.publicKey);
     const key = signer.verifyingKey;
     seen.signed = verifyHead(bytes, key);
     if (!seen.signed) {
-      const about = { writer: writer.id, index: Math.max(0, head.size - 1), place };
       evidence.findings.add('ALTERED', `the head of size ${head.size} is not signed by its signer`, about);
     }
   }

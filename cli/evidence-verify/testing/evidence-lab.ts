@@ -14,6 +14,7 @@ import { publicKeyRaw } from '../../../core/ledger/ed25519.ts';
 import { signEpoch, type WriterRole } from '../../../core/ledger/epoch.ts';
 import { KINDS, tenantTag } from '../../../core/ledger/leaf.ts';
 import { SAMPLE_CA_PEM, SAMPLE_NODE_CERTIFICATE, SAMPLE_NODE_SEED } from '../../../core/ledger/testing/sample-node.ts';
+import { sealUnit, unitNonce } from '../../../core/ledger/sealed-unit.ts';
 import { encodeVerifierKey, SIGNATURE_TYPES, verifierKey } from '../../../core/ledger/verifier-key.ts';
 import { NodeDisk } from '../../../core/runtime/node-disk.ts';
 import type { RecordInput } from '../../../core/runtime/writer/evidence-writer.ts';
@@ -26,10 +27,12 @@ import {
 } from '../../../core/runtime/writer/recovery.ts';
 import { batchSink, headSink } from '../../../gateway/threads/bus-sinks.ts';
 import { DiskBlobStore } from '../../../ingest/adapters/disk-blob-store.ts';
+import type { ClickHouseAccess } from '../../../ingest/clickhouse/connect.ts';
 import { Archiver } from '../../../ingest/consume/archiver.ts';
 import { Quarantine } from '../../../ingest/consume/quarantine.ts';
 import { Cosigners } from '../../../ingest/sequence/cosigners.ts';
 import { Sequencer } from '../../../ingest/sequence/sequencer.ts';
+import { type RunningIngest, startIngest } from '../../../ingest/start-ingest.ts';
 import { encodeEvent } from '../../../ingest/testing/event-from.ts';
 import { eventually } from '../../../ingest/testing/eventually.ts';
 import { Witness } from '../../../ingest/witness/witness.ts';
@@ -95,6 +98,8 @@ export class EvidenceLab {
   readonly #bus: FileBus;
   readonly #busProcess: RunningFileBus;
   readonly #archiver: Archiver;
+  /** With ClickHouse: the whole role, whose archiver it is. */
+  readonly #ingest: RunningIngest | null;
   readonly #sequencer: Sequencer;
   readonly #random = new SeededRandom(7);
   readonly #writers: LabWriter[] = [];
@@ -104,6 +109,7 @@ export class EvidenceLab {
     bus: FileBus;
     busProcess: RunningFileBus;
     archiver: Archiver;
+    ingest: RunningIngest | null;
     sequencer: Sequencer;
   }) {
     this.directory = parts.directory;
@@ -111,10 +117,11 @@ export class EvidenceLab {
     this.#bus = parts.bus;
     this.#busProcess = parts.busProcess;
     this.#archiver = parts.archiver;
+    this.#ingest = parts.ingest;
     this.#sequencer = parts.sequencer;
   }
 
-  static async start(): Promise<EvidenceLab> {
+  static async start(clickhouse: ClickHouseAccess | null = null): Promise<EvidenceLab> {
     const directory = await mkdtemp(join(tmpdir(), 'chaperone-evidence-'));
     const data = join(directory, 'data');
     const clock = new SystemClock();
@@ -147,17 +154,24 @@ export class EvidenceLab {
       witnessMs: 4,
     });
     const blobs = new DiskBlobStore(join(data, 'archive'));
-    const archiver = new Archiver({
-      bus,
-      blobs,
-      clock,
-      clusterCas: [SAMPLE_CA_PEM],
-      quarantine: new Quarantine(blobs, clock),
-      onArchived: () => undefined,
-      flushMs: 4,
-    });
-    await archiver.start();
-    return new EvidenceLab({ directory, bus, busProcess, archiver, sequencer });
+    const common = { bus, blobs, clock, clusterCas: [SAMPLE_CA_PEM], flushMs: 4 };
+    const ingest =
+      clickhouse === null
+        ? null
+        : await startIngest({
+            ...common,
+            logBlobs: null,
+            clickhouse,
+            tenants: ['default'],
+            httpSecret: 'x'.repeat(20),
+          });
+    const archiver =
+      ingest?.archiver ??
+      new Archiver({ ...common, quarantine: new Quarantine(blobs, clock), onArchived: () => undefined });
+    if (ingest === null) {
+      await archiver.start();
+    }
+    return new EvidenceLab({ directory, bus, busProcess, archiver, ingest, sequencer });
   }
 
   /** A writer of `node-1`, registered unless `announce` is false. */
@@ -215,12 +229,34 @@ export class EvidenceLab {
         obligations: 0,
         approvalLeafHash: ZERO32,
         meta: encodeEvent({ connection: 'clinic', traceId: this.#random.bytes(40).toString('hex') }),
-        units: [],
+        units: kind === 'response' ? this.#units(lab.writer.writerId) : [],
       };
       previous = Buffer.from(lab.writer.append(record).leafHash);
     }
     await this.durable(lab);
     return sessionId.toString('hex');
+  }
+
+  /** Sealed under keys that nobody has: the verifier cannot open units, only bind them. */
+  #units(writerId: Buffer): RecordInput['units'] {
+    return ([1, 2] as const).map((unitClass) => {
+      const keyId = this.#random.bytes(16);
+      const bytes = sealUnit({
+        key: this.#random.bytes(32),
+        unitClass,
+        direction: 3,
+        final: true,
+        keyId,
+        nonce: unitNonce(this.#random.bytes(8), 0),
+        plaintext: this.#random.bytes(120),
+        writerId,
+        index: 0,
+        tenantTag: ZERO16,
+        sessionId: ZERO16,
+        planDigest: ZERO32,
+      });
+      return { unitClass, keyId, bytes };
+    });
   }
 
   durable({ writer }: LabWriter): Promise<void> {
@@ -265,15 +301,13 @@ export class EvidenceLab {
           return false;
         }
       }
-      await new Promise<void>((resolve) => void setTimeout(resolve, 20));
-      const { report } = await this.verify(this.data, { rows: 'off' }).catch(() => ({ report: null }));
-      return report?.writers.every(({ size, witnessed, verdict }) => verdict === 'OPEN-ENDED' || size === witnessed) ===
-        true
-        ? report.writers.every(
-            ({ writer, size, witnessed }) =>
-              this.#writers.some((one) => one.id === writer && !one.publishes) || size === witnessed,
-          ) && openCheckpoint(readFileSync(file), LAB_LOG_KEY, [LAB_WITNESS_KEY]).cosignatures.length > 0
-        : false;
+      if ((this.#ingest?.loader.backlog ?? 0) > 0) {
+        return false;
+      }
+      const { report } = await this.verify(this.data);
+      const dead = (id: string): boolean => this.#writers.some((one) => one.id === id && !one.publishes);
+      const seen = report.writers.every(({ writer, size, witnessed }) => dead(writer) || size === witnessed);
+      return seen && openCheckpoint(readFileSync(file), LAB_LOG_KEY, [LAB_WITNESS_KEY]).cosignatures.length > 0;
     }, 'everything is archived and witnessed');
   }
 
@@ -291,7 +325,7 @@ export class EvidenceLab {
 
   async stop(): Promise<void> {
     await this.#sequencer.close();
-    await this.#archiver.close();
+    await (this.#ingest ?? this.#archiver).close();
     await this.#bus.close();
     await this.#busProcess.close();
   }
@@ -356,5 +390,3 @@ export function labSources(data: string): EvidenceSources {
     keysFromEvidence: false,
   };
 }
-
-export { ZERO16 };
