@@ -18,6 +18,7 @@ import {
   type GetHeadsResponse,
   type GetProofResponse,
 } from '../proto/gen/chaperone/control/v1/evidence.ts';
+import { NodeServiceClient, type StatusResponse } from '../proto/gen/chaperone/control/v1/node.ts';
 import { tlsPathsOf } from './up/prepare.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -37,12 +38,14 @@ type Invoke<Response> = (
 export class ControlClient {
   readonly #approvals: ApprovalServiceClient;
   readonly #evidence: EvidenceServiceClient;
+  readonly #node: NodeServiceClient;
   readonly #address: string;
 
   private constructor(address: string, credentials: ReturnType<typeof clientCredentials>) {
     this.#address = address;
     this.#approvals = new ApprovalServiceClient(address, credentials, CLIENT_CHANNEL_OPTIONS);
     this.#evidence = new EvidenceServiceClient(address, credentials, CLIENT_CHANNEL_OPTIONS);
+    this.#node = new NodeServiceClient(address, credentials, CLIENT_CHANNEL_OPTIONS);
   }
 
   /** Rejects `config_invalid` when there is no operator certificate. */
@@ -89,6 +92,12 @@ export class ControlClient {
     return heads.map((head) => Buffer.from(head));
   }
 
+  /** Ids of the workers' writers. */
+  async writers(): Promise<string[]> {
+    const { workers } = await this.#call<StatusResponse>((...call) => this.#node.status({}, ...call));
+    return workers.map(({ writer }) => writer);
+  }
+
   proof(writer: string, index: number): Promise<GetProofResponse> {
     return this.#call((...call) => this.#evidence.getProof({ writer, index: BigInt(index) }, ...call));
   }
@@ -96,6 +105,7 @@ export class ControlClient {
   close(): void {
     this.#approvals.close();
     this.#evidence.close();
+    this.#node.close();
   }
 
   #call<Response>(invoke: Invoke<Response>, timeoutMs = TIMEOUT_MS): Promise<Response> {

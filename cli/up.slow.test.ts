@@ -1,10 +1,13 @@
-import { deepEqual, equal, match, notEqual, ok } from 'node:assert/strict';
+import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { lockDirectory } from '../core/bus/file-bus/directory-lock.ts';
 import { EXIT } from './exit-code.ts';
-import { isAlive } from './run-file.ts';
+import { isAlive, readRunFile } from './run-file.ts';
 import { type CliResult, jsonOf, runCaptured } from './testing/captured-io.ts';
 import { DemoDeployment } from './testing/demo-deployment.ts';
 
@@ -164,6 +167,22 @@ describe('chaperone up with the demo configuration', () => {
     equal(jsonOf<{ verdict: string; source: string }>(proof).verdict, 'PRESENT');
   });
 
+  test('when the launcher is killed its roles end by themselves, and the next `up` goes on from what is durable', async () => {
+    const response = await ask('/clinic/patients?limit=1');
+    const position = response.headers.get('evidence') ?? '';
+    await response.text();
+    const pids = Object.values(deployment.run.pids);
+    await deployment.kill();
+    for (let look = 0; pids.some(isAlive) && look < 600; look++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    deepEqual(pids.filter(isAlive), []);
+    equal((await cli('approvals', 'ls')).exit, EXIT.usage);
+    await deployment.start();
+    const played = await cli('sessions', 'play', position, '--json');
+    equal(played.exit, EXIT.ok, played.err.join('\n'));
+  });
+
   test('SIGTERM drains in order: exit 0, no process is left, and the other verbs say that nothing runs', async () => {
     const pids = Object.values(deployment.run.pids);
     equal(pids.length, 8);
@@ -178,5 +197,29 @@ describe('chaperone up with the demo configuration', () => {
     const refused = await cli('sessions', 'ls');
     equal(refused.exit, EXIT.usage);
     match(refused.err.join('\n'), /nothing runs/);
+  });
+});
+
+describe('chaperone up that cannot start', () => {
+  test('names the role and the cause, and leaves no process behind', async () => {
+    const deployment = await DemoDeployment.make();
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    try {
+      await rejects(deployment.start('--set', `vault.port=${port}`), (error: Error) => {
+        match(
+          error.message,
+          new RegExp(`ended with ${EXIT.usage} .*vault could not start: .*cannot listen on port ${port}`),
+        );
+        return true;
+      });
+      equal(readRunFile(deployment.dataDir), null);
+      const lock = await lockDirectory(join(deployment.dataDir, 'vault'));
+      await lock.release();
+    } finally {
+      await new Promise((resolve) => server.close(resolve));
+      await deployment.remove();
+    }
   });
 });

@@ -63,12 +63,15 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Size of the newest signed head of each writer of the node; null when it does not answer. */
+/** Size of the newest signed head of each writer of the node, 0 before its first; null when it does not answer. */
 async function nodeHeads(config: Config, run: RunFile): Promise<Map<string, number> | null> {
   const control = await ControlClient.open(config, run.control);
   try {
-    const heads = await control.heads();
-    return new Map(heads.map(decodeHead).map(({ writerId, size }) => [writerId.toString('hex'), size]));
+    const [heads, writers] = await Promise.all([control.heads(), control.writers()]);
+    const signed = heads
+      .map(decodeHead)
+      .map(({ writerId, size }): [string, number] => [writerId.toString('hex'), size]);
+    return new Map([...writers.map((writer): [string, number] => [writer, 0]), ...signed]);
   } catch (error) {
     if (error instanceof GatewayError && error.code === 'upstream_unreachable') {
       return null;

@@ -22,6 +22,7 @@ export class DemoDeployment {
   readonly clinicUrl: string;
   readonly errors: string[] = [];
   #child: ChildProcess | null = null;
+  #exited: Promise<number | null> = Promise.resolve(null);
 
   private constructor(directory: string, configPath: string, clinicUrl: string) {
     this.directory = directory;
@@ -55,35 +56,36 @@ export class DemoDeployment {
     return JSON.parse(readFileSync(join(this.dataDir, 'run.json'), 'utf8')) as RunFile;
   }
 
-  /** Resolves with the line that says that everything serves. */
-  async start(): Promise<Record<string, unknown>> {
-    const child = spawn(process.execPath, [MAIN, 'up', '--config', this.configPath, '--json'], {
+  /** Resolves with the line that says that everything serves; rejects with what `up` said, after it has ended. */
+  async start(...args: string[]): Promise<Record<string, unknown>> {
+    const child = spawn(process.execPath, [MAIN, 'up', '--config', this.configPath, '--json', ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
+    this.#exited = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
     createInterface({ input: child.stderr }).on('line', (line) => this.errors.push(line));
-    const ended = once(child, 'exit').then(([code]) => {
-      throw new Error(`up ended with ${String(code)}\n${this.errors.join('\n')}`);
-    });
-    ended.catch(() => undefined);
-    const [line] = (await Promise.race([once(createInterface({ input: child.stdout }), 'line'), ended])) as [string];
-    const said = JSON.parse(line) as Record<string, unknown>;
-    if (said['ready'] !== true) {
-      throw new Error(`up said ${line}\n${this.errors.join('\n')}`);
+    const first = new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve));
+    const line = await Promise.race([
+      first,
+      this.#exited.then((code) => `nothing and ended with ${code ?? 'a signal'}`),
+    ]);
+    if (line.startsWith('{"ready":true')) {
+      return JSON.parse(line) as Record<string, unknown>;
     }
-    return said;
+    const code = await this.#exited;
+    throw new Error(`up ended with ${code ?? 'a signal'} and said ${line}\n${this.errors.join('\n')}`);
   }
 
-  /** SIGTERM; resolves with the exit code. */
-  async stop(): Promise<number | null> {
-    const child = this.#child;
-    if (child === null || child.exitCode !== null) {
-      return child?.exitCode ?? null;
-    }
-    const exited = once(child, 'exit');
-    child.kill('SIGTERM');
-    const [code] = (await exited) as [number | null];
-    return code;
+  /** kill -9 of `up` itself; its roles are left to notice. */
+  async kill(): Promise<void> {
+    this.#child?.kill('SIGKILL');
+    await this.#exited;
+  }
+
+  /** SIGTERM, unless it has ended; resolves with the exit code. */
+  stop(): Promise<number | null> {
+    this.#child?.kill('SIGTERM');
+    return this.#exited;
   }
 
   async remove(): Promise<void> {
