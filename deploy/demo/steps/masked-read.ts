@@ -37,45 +37,48 @@ export const maskedReadStep: Step = {
   title: 'An agent in a CI run reads patients through Chaperone: identifiers masked, clinical values intact.',
   needs: [],
   async run(story, checks) {
-    const { tell, upstream } = story;
     const { agent, token } = await story.agent();
     checkToken(story, checks, token);
-    if (story.breaks === 'upstream-field') {
-      await upstream.switch('leak', true);
+    const mend = await breakOnPurpose(story, agent);
+    try {
+      return await readMasked(story, checks, agent);
+    } finally {
+      await mend();
     }
-    if (story.breaks === 'recorder') {
-      await stopRecorder(story, agent);
-    }
-    const asIs = await upstream.rows(PATH);
-    tell.say('');
-    tell.command(`curl -H "Authorization: Bearer $TOKEN" <gateway>/clinic${PATH}`);
-    const reply = await agent.get(`/clinic${PATH}`);
-    story.facts.maskedRead = reply;
-    const isAnswer = checks.that(
-      `the reply is 200, and its record is evidence ${reply.evidence}`,
-      reply.status === 200 && /^[0-9a-f]{32}\/\d+$/.test(reply.evidence),
-      '200 with an evidence header',
-      `${reply.status}: ${reply.text}`,
-    );
-    if (!isAnswer) {
-      return { status: reply.status, evidence: reply.evidence };
-    }
-    const seen = JSON.parse(reply.text) as Row[];
-    show(story, asIs, seen);
-    const identifiers = identifiersOf(asIs);
-    checkPatients(checks, reply, asIs, seen, identifiers);
-    const observations = await checkObservations(story, checks, agent, identifiers);
-    return {
-      status: reply.status,
-      evidence: reply.evidence,
-      rows: seen.length,
-      identifiersChecked: identifiers.size,
-      observations,
-      seen: seen[0],
-      upstream: asIs[0],
-    };
   },
 };
+
+async function readMasked(story: Story, checks: Checks, agent: Agent): Promise<Record<string, unknown>> {
+  const { tell, upstream } = story;
+  const asIs = await upstream.rows(PATH);
+  tell.say('');
+  tell.command(`curl -H "Authorization: Bearer $TOKEN" <gateway>/clinic${PATH}`);
+  const reply = await agent.get(`/clinic${PATH}`);
+  story.facts.maskedRead = reply;
+  const isAnswer = checks.that(
+    `the reply is 200, and its record is evidence ${reply.evidence}`,
+    reply.status === 200 && /^[0-9a-f]{32}\/\d+$/.test(reply.evidence),
+    '200 with an evidence header',
+    `${reply.status}: ${reply.text}`,
+  );
+  if (!isAnswer) {
+    return { status: reply.status, evidence: reply.evidence };
+  }
+  const seen = JSON.parse(reply.text) as Row[];
+  show(story, asIs, seen);
+  const identifiers = identifiersOf(asIs);
+  checkPatients(checks, reply, asIs, seen, identifiers);
+  const observations = await checkObservations(story, checks, agent, identifiers);
+  return {
+    status: reply.status,
+    evidence: reply.evidence,
+    rows: seen.length,
+    identifiersChecked: identifiers.size,
+    observations,
+    seen: seen[0],
+    upstream: asIs[0],
+  };
+}
 
 function checkToken({ tell }: Story, checks: Checks, token: string): void {
   const claims = claimsOf(token);
@@ -184,10 +187,26 @@ function identifiersOf(rows: readonly Row[]): ReadonlyMap<string, string> {
   return found;
 }
 
-/** With nobody taking its evidence the gateway must stop serving; until its bound has passed it may still answer. */
-async function stopRecorder({ deployment, tell }: Story, agent: Agent): Promise<void> {
+/** What `--break` asks for, and the way back, so that the later steps tell of themselves. */
+async function breakOnPurpose(story: Story, agent: Agent): Promise<() => Promise<void>> {
+  const { breaks, upstream, deployment, tell } = story;
+  if (breaks === 'upstream-field') {
+    await upstream.switch('leak', true);
+    return () => upstream.switch('leak', false);
+  }
+  if (breaks !== 'recorder') {
+    return () => Promise.resolve();
+  }
+  const isServed = async (): Promise<boolean> => (await agent.get(`/clinic${PATH}`)).status === 200;
   tell.say('BREAK: the process that takes the evidence is stopped (SIGSTOP).');
-  deployment.suspend(deployment.pidOf('bus'));
-  const refused = async (): Promise<true | null> => ((await agent.get(`/clinic${PATH}`)).status === 200 ? null : true);
-  await until('the gateway to refuse while its evidence goes nowhere', 60_000, refused);
+  const bus = deployment.pidOf('bus');
+  deployment.suspend(bus);
+  // It may answer until its bound has passed; then it must refuse.
+  await until('the gateway to refuse while its evidence goes nowhere', 60_000, async () =>
+    (await isServed()) ? null : true,
+  );
+  return async () => {
+    deployment.resume(bus);
+    await until('the gateway to serve again', 60_000, async () => ((await isServed()) ? true : null));
+  };
 }

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { createClient } from '@clickhouse/client';
+import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import type { Checks } from '../story/checks.ts';
 import { copyEvidence, usedSize } from '../story/copy-evidence.ts';
 import type { Step, Story } from '../story/story.ts';
@@ -10,6 +10,8 @@ import type { Verified } from '../story/verify-evidence.ts';
 /** Of a journal segment and of a frame in it (docs/formats.md): the first record's leaf begins after both. */
 const FIRST_LEAF_AT = 64 + 44 + 4;
 
+const ROW = `SELECT writer, toUInt32(record_index) AS index FROM audit_operations WHERE connection = 'clinic' ORDER BY time LIMIT 1`;
+
 export const tamperStep: Step = {
   id: 7,
   name: 'tamper',
@@ -17,12 +19,9 @@ export const tamperStep: Step = {
   needs: [2],
   async run(story, checks) {
     const { tell, dataDir } = story;
-    if (story.breaks === 'flipped-byte') {
-      const object = biggest(join(dataDir, 'archive', 'objects'), '.cho');
-      flipByte(object, Math.floor(statSync(object).size / 2));
-      tell.say(`BREAK: one byte of ${relative(dataDir, object)} is flipped.`);
-    }
+    const mend = breakOnPurpose(story);
     const green = await verifyUntilGreen(() => verifyLive(story));
+    mend();
     tell.command(`chaperone ${green.args.join(' ')}`);
     tell.output([`${green.verdict}  ${countsText(green)}`]);
     checks.that(
@@ -42,6 +41,18 @@ export const tamperStep: Step = {
     return { green: green.exit, checked: green.checked, flipped: found };
   },
 };
+
+/** What `--break` asks for, and the way back. */
+function breakOnPurpose({ breaks, dataDir, tell }: Story): () => void {
+  if (breaks !== 'flipped-byte') {
+    return () => undefined;
+  }
+  const object = biggest(join(dataDir, 'archive', 'objects'), '.cho');
+  const offset = Math.floor(statSync(object).size / 2);
+  flipByte(object, offset);
+  tell.say(`BREAK: one byte of ${relative(dataDir, object)} is flipped.`);
+  return () => flipByte(object, offset);
+}
 
 interface Found {
   readonly what: string;
@@ -83,11 +94,16 @@ async function tamperWithCopy(story: Story, checks: Checks, copy: string): Promi
 /** An operator of ClickHouse changes one letter of who it was, and puts it back. */
 async function tamperWithRow(story: Story, checks: Checks): Promise<Found> {
   const { clickhouse } = story.deployment.facts();
-  const [writer = '', index = ''] = (story.facts.maskedRead?.evidence ?? '').split('/');
+  const [row] = await story.sql.rows<{ writer: string; index: number }>(ROW);
+  if (row === undefined) {
+    throw new Error('ClickHouse has no operation');
+  }
+  const { writer, index } = row;
   const client = createClient({
     ...clickhouse,
     username: 'writer',
     password: readFileSync(join(story.dataDir, 'secrets', 'clickhouse-writer'), 'utf8').trim(),
+    log: { level: ClickHouseLogLevel.OFF },
   });
   const change = async (to: string, from: string): Promise<void> => {
     const where = `writer_id = reinterpretAsUInt128(reverse(unhex('${writer}'))) AND record_index = ${index}`;
