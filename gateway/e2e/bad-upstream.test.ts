@@ -206,6 +206,21 @@ describe('what an upstream may do, through a whole worker', () => {
     });
   }
 
+  test('more rows than the policy allows: a cut, and no row above the limit is released', async () => {
+    const rowsMax = 100_000; // Of the default bundle.
+    upstream.say(jsonAnswer(`${JSON.stringify({ ssn: CANARY })}\n`.repeat(rowsMax + 2_000), 'application/x-ndjson'));
+    const client = await RawHttpClient.connect(gateway.port);
+    client.send(request('/clinic/patients.ndjson', gateway));
+    await client.closed();
+    const response = await client.readResponse();
+    client.destroy();
+    equal(response.isComplete, false);
+    const rows = response.body.toString().split('"ssn"').length - 1;
+    ok(rows > rowsMax / 2 && rows <= rowsMax, `${rows} rows`);
+    await recordedAsAborted(gateway, response.headers.get('evidence') ?? '', 'policy_denied');
+    await stillServes(gateway, upstream);
+  });
+
   test('octets behind the end of an answer are never the answer to the next request', async () => {
     const forged = jsonAnswer('[{"race":"forged"}]').toString('latin1');
     upstream.say(Buffer.concat([jsonAnswer('[{"race":"true"}]'), Buffer.from(forged, 'latin1')]));

@@ -49,11 +49,13 @@ export interface HarnessOptions {
   readonly holdMs?: number;
   readonly desk?: Pick<WorkerHost, 'ask' | 'wait' | 'claim'>;
   readonly serviceToken?: string;
+  readonly limits?: Partial<WorkerPlan['limits']>;
   /** Default: a directory of the file system. */
   readonly disk?: Disk;
   /** Default: the system's. */
   readonly clock?: Clock;
   readonly unpublishedMaxMs?: number;
+  readonly limits?: Partial<WorkerPlan['limits']>;
 }
 
 /** What a test may switch off under a running worker. */
@@ -315,6 +317,7 @@ async function workerPlan(
     holdMs: options.holdMs ?? 100,
     unpublishedMaxMs: options.unpublishedMaxMs ?? 60_000,
     replicatedAvailable: true,
+    limits: { ...LIMITS, ...options.limits },
     reviews: [],
   };
 }
