@@ -14,6 +14,8 @@ export interface SessionTableOptions {
   /** Same id for the same session on every worker and node (00 section 6 step 1). */
   readonly sessionId: (subject: Subject, connection: string, nowMs: number) => Buffer;
   readonly isReviewed: (subject: Subject) => boolean;
+  /** A strand without use for this long is closed. */
+  readonly idleMs: number;
 }
 
 /**
@@ -58,7 +60,7 @@ export class SessionTable {
 
   /** Closes what was idle too long. Called each few seconds; the map keeps order of opening. */
   closeIdle(): number {
-    const cutMs = this.#options.clock.nowMs() - LIMITS.sessionIdleMs;
+    const cutMs = this.#options.clock.nowMs() - this.#options.idleMs;
     let closed = 0;
     let seen = 0;
     for (const strand of this.#strands.values()) {

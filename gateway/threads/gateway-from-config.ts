@@ -163,6 +163,7 @@ async function sharedPlan(
     wrappingKeys: await keyStore.wrappingKeys(TENANT),
     holdMs: config.approvals.holdMs,
     unpublishedMaxMs: config.evidence.unpublishedMaxMs,
+    limits: config.limits,
     replicatedAvailable: health.replicated || config.evidence.fileBusCountsAsReplicated,
   };
 }

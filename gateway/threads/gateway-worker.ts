@@ -189,6 +189,7 @@ function openWriter(options: GatewayWorkerOptions): Promise<JournalWriter> {
     disk,
     clock,
     role: 'worker',
+    limits: { writerQueueBytesMax: plan.limits.writerQueueBytesMax },
     epoch: {
       node: plan.node,
       configDigest: Buffer.from(plan.configDigest, 'hex'),
@@ -210,10 +211,16 @@ async function composeRooms(
   state: { draining: boolean },
 ): Promise<Rooms> {
   const { plan, host, clock, metrics } = options;
+  const { limits } = plan;
   const people = PeopleMap.parse(JSON.parse(plan.bundle.peopleJson));
   const catalogue = BundleCatalogue.parse(plan.bundle.catalogueJson);
   const { profile } = plan.bundle;
-  const engine = PolicyEngine.create({ bundle: plan.bundle.engine, catalogue, clock });
+  const engine = PolicyEngine.create({
+    bundle: plan.bundle.engine,
+    catalogue,
+    clock,
+    cacheEntriesMax: limits.decisionCacheEntries,
+  });
   const reviewed = new ReviewedScripts(people);
   for (const review of plan.reviews) {
     reviewed.add(review);
@@ -227,7 +234,7 @@ async function composeRooms(
       chainPersons: subject.chainPersons,
       nowMs: clock.nowMs(),
     });
-  const quota = new EvidenceQuota(clock, LIMITS.principalEvidenceBytesPerMinute / plan.workers);
+  const quota = new EvidenceQuota(clock, limits.principalEvidenceBytesPerMinute / plan.workers);
   const recorder = new Recorder({
     writer,
     sealers: (sessionId) => ({
@@ -246,9 +253,10 @@ async function composeRooms(
     clock,
     sessionId: (subject, connection, nowMs) => sessionIds.idOf(subject, connection, nowMs),
     isReviewed,
+    idleMs: limits.sessionIdleMs,
   });
   const refusals = new RefusalLog(recorder, clock);
-  const held = new HeldBytes(LIMITS.heldBytesPerWorkerMax);
+  const held = new HeldBytes(limits.heldBytesPerWorkerMax);
   const authoriser = new Authoriser({
     recorder,
     policy: engine,
@@ -279,13 +287,21 @@ async function composeRooms(
     })),
     people,
     clock,
+    cacheEntries: limits.tokenCacheEntries,
   });
   const connections = plan.connections.map((connection): HttpConnection => ({
     info: connection.info,
     digest: Buffer.from(connection.digest, 'hex'),
     host: connection.host,
     pathPrefix: connection.pathPrefix,
-    upstream: createHttpUpstream({ host: connection.upstreamHost, port: connection.upstreamPort, clock }),
+    upstream: createHttpUpstream({
+      host: connection.upstreamHost,
+      port: connection.upstreamPort,
+      clock,
+      connectionsMax: limits.upstreamConnectionsMax,
+      connectTimeoutMs: limits.upstreamConnectTimeoutMs,
+      responseTimeoutMs: limits.upstreamResponseTimeoutMs,
+    }),
     upstreamHost: `${connection.upstreamHost}:${connection.upstreamPort}`,
     credential: connection.credential,
   }));

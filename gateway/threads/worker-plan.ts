@@ -51,7 +51,21 @@ export interface WorkerPlan {
   readonly holdMs: number;
   readonly unpublishedMaxMs: number;
   readonly replicatedAvailable: boolean;
+  /** What the configuration may change of the built-in limits. */
+  readonly limits: WorkerLimits;
   readonly reviews: readonly ScriptReview[];
+}
+
+export interface WorkerLimits {
+  readonly decisionCacheEntries: number;
+  readonly heldBytesPerWorkerMax: number;
+  readonly principalEvidenceBytesPerMinute: number;
+  readonly sessionIdleMs: number;
+  readonly tokenCacheEntries: number;
+  readonly upstreamConnectTimeoutMs: number;
+  readonly upstreamConnectionsMax: number;
+  readonly upstreamResponseTimeoutMs: number;
+  readonly writerQueueBytesMax: number;
 }
 
 /** What a worker asks of the main thread. Implemented over the thread channel; in benchmarks, in process. */

@@ -92,17 +92,10 @@ const demoService = section({
 
 /** Limits that may differ between deployments. The others are parts of formats or of promises. */
 const CONFIGURABLE_LIMITS = [
-  'connectionsPerWorkerMax',
   'decisionCacheEntries',
-  'heldBytesPerSessionMax',
   'heldBytesPerWorkerMax',
-  'httpBodyBufferBytesMax',
-  'httpBodyBytesMax',
-  'httpHeaderTimeoutMs',
-  'httpIdleTimeoutMs',
   'principalEvidenceBytesPerMinute',
   'sessionIdleMs',
-  'sessionsPerWorkerMax',
   'tokenCacheEntries',
   'upstreamConnectTimeoutMs',
   'upstreamConnectionsMax',

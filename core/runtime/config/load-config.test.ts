@@ -51,7 +51,7 @@ describe('loadConfig', () => {
     equal(config.vault.directory, '/etc/chaperone/data/vault');
     equal(config.policy.bundle, '/etc/chaperone/bundle.tar.gz');
     deepEqual(config.policy.publicKeys, ['/etc/chaperone/keys/bundle.pem']);
-    equal(config.limits.httpBodyBytesMax, LIMITS.httpBodyBytesMax);
+    equal(config.limits.writerQueueBytesMax, LIMITS.writerQueueBytesMax);
     equal(provenance.get('policy.bundle'), 'chaperone.yaml:2');
     equal(provenance.get('policy.publicKeys[0]'), 'chaperone.yaml:3');
     equal(provenance.get('node.workers'), 'default');

@@ -49,7 +49,6 @@ export interface HarnessOptions {
   readonly holdMs?: number;
   readonly desk?: Pick<WorkerHost, 'ask' | 'wait' | 'claim'>;
   readonly serviceToken?: string;
-  readonly limits?: Partial<WorkerPlan['limits']>;
   /** Default: a directory of the file system. */
   readonly disk?: Disk;
   /** Default: the system's. */
