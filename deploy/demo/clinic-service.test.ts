@@ -28,6 +28,13 @@ test('the service speaks JSON, NDJSON and CSV, and only to who has its token', a
     equal(ndjson.trim().split('\n').length, 27);
     const csv = await (await fetch(`${base}/observations.csv`, { headers })).text();
     match(csv, /^date,patient,encounter,/);
+    const observations = (await (await fetch(`${base}/observations`, { headers })).json()) as Record<string, unknown>[];
+    const answered = observations.filter((row) => row['answer'] !== null);
+    ok(answered.length > 50 && answered.length < observations.length);
+    ok(
+      observations.every((row) => (row['value'] === null) !== (row['answer'] === null)),
+      'what a person answered is never a measured value',
+    );
     await fetch(`${base}/_demo/extra-field`, { method: 'PUT' });
     const one = (await (await fetch(`${base}/patients/${String(patients[0]?.['id'])}`, { headers })).json()) as Record<
       string,
