@@ -78,7 +78,7 @@ describe('chaperone up with the demo configuration', () => {
     }
     const position = response.headers.get('evidence') ?? '';
     const played = await cli('sessions', 'play', position, '--json');
-    equal(played.exit, EXIT.ok);
+    equal(played.exit, EXIT.ok, played.out.join('\n'));
     const { exchanges, findings } = jsonOf<{
       exchanges: {
         position: string;
@@ -162,7 +162,7 @@ describe('chaperone up with the demo configuration', () => {
     equal(deployment.run.http, http);
     equal((await ask('/clinic/patients?limit=1')).status, 200);
     const played = await cli('sessions', 'play', position, '--json');
-    equal(played.exit, EXIT.ok, played.err.join('\n'));
+    equal(played.exit, EXIT.ok, played.out.join('\n'));
     const proof = await cli('evidence', 'proof', position, '--json');
     equal(jsonOf<{ verdict: string; source: string }>(proof).verdict, 'PRESENT');
   });
@@ -180,7 +180,7 @@ describe('chaperone up with the demo configuration', () => {
     equal((await cli('approvals', 'ls')).exit, EXIT.usage);
     await deployment.start();
     const played = await cli('sessions', 'play', position, '--json');
-    equal(played.exit, EXIT.ok, played.err.join('\n'));
+    equal(played.exit, EXIT.ok, played.out.join('\n'));
   });
 
   test('SIGTERM drains in order: exit 0, no process is left, and the other verbs say that nothing runs', async () => {

@@ -41,7 +41,7 @@ export async function playSession(context: CliContext, wanted: string, options: 
   const vault = new VaultClient({ address: run.vault, tls, clock: context.clock });
   try {
     await catchUp(context, config, run, index, positionOf(wanted));
-    const session = await findSession(index, wanted);
+    const session = await foundSession(context, index, wanted);
     const opener = new UnitOpener(vault, session.tenant, key);
     const records = await index.records(session.tenant, session.session);
     const verified = await readSessionRecords(records, new ArchiveReader(run.archive), opener);
@@ -77,6 +77,25 @@ function auditorKey(config: Config, auditor: string, given: string | undefined):
 function positionOf(wanted: string): Position | null {
   const match = /^([0-9a-f]{32})\/(\d{1,15})$/.exec(wanted);
   return match === null ? null : { writer: match[1] as string, index: Number(match[2]) };
+}
+
+/** The aggregate of sessions is filled a moment after the rows that it is made of. */
+const AGGREGATE_MS = 2_000;
+const POLL_MS = 100;
+
+async function foundSession(context: CliContext, index: SessionIndex, wanted: string): Promise<SessionSummary> {
+  const untilMs = context.clock.monotonicMs() + AGGREGATE_MS;
+  for (;;) {
+    try {
+      return await findSession(index, wanted);
+    } catch (error) {
+      const isAbsent = error instanceof GatewayError && error.code === 'evidence_incomplete';
+      if (!isAbsent || context.clock.monotonicMs() > untilMs) {
+        throw error;
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
 }
 
 async function findSession(index: SessionIndex, wanted: string): Promise<SessionSummary> {
