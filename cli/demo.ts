@@ -10,19 +10,21 @@ import type { ExitCode } from './exit-code.ts';
  * imported here.
  */
 export function demoCommand(): Command {
-  return new Command('demo')
-    .description(
-      'tell the story of one agent, end to end, on this machine (`chaperone demo -- --help` for its options)',
-    )
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .argument('[options...]', 'options of the story: --only <steps>, --break <name>')
-    .action(async (args: string[], _options: unknown, command: Command) => {
-      const context = contextOf(command);
-      // `--json` is also an option of the command line itself, which has taken it out of the arguments.
-      const code = await runStory([...args, ...(context.json && !args.includes('--json') ? ['--json'] : [])]);
-      context.exit(code as ExitCode);
-    });
+  return (
+    new Command('demo')
+      .description('tell the story of one agent, end to end, on this machine (`chaperone demo --help`: its options)')
+      // The story has its own help, with what can be broken.
+      .helpOption(false)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .argument('[options...]', 'options of the story: --only <steps>, --break <name>')
+      .action(async (args: string[], _options: unknown, command: Command) => {
+        const context = contextOf(command);
+        // `--json` is also an option of the command line itself, which has taken it out of the arguments.
+        const code = await runStory([...args, ...(context.json && !args.includes('--json') ? ['--json'] : [])]);
+        context.exit(code as ExitCode);
+      })
+  );
 }
 
 function runStory(args: readonly string[]): Promise<number> {
