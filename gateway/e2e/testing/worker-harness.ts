@@ -111,6 +111,7 @@ export class WorkerHarness {
   readonly #disk: Disk;
   /** A record never changes: each is opened once. */
   readonly #opened = new Map<number, OpenedRecord>();
+  readonly #dataKeys = new Map<string, Buffer>();
   #drained = false;
 
   private constructor(parts: {
@@ -253,7 +254,9 @@ export class WorkerHarness {
         throw new Error('a unit was sealed under a key that the store does not have');
       }
       const pair = this.keyStore.pair('default', unitClass, monthOf(this.clock.nowMs()));
-      const { key } = await unwrapDataKey(wrapped, pair.privateKey);
+      const known = this.#dataKeys.get(keyId.toString('hex'));
+      const key = known ?? (await unwrapDataKey(wrapped, pair.privateKey)).key;
+      this.#dataKeys.set(keyId.toString('hex'), key);
       const { writerId, sessionId } = leaf;
       const planDigest = Buffer.from(event.planDigest ?? Buffer.alloc(32));
       return openUnit(unit.bytes, {
