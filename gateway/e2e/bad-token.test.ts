@@ -114,7 +114,7 @@ describe('credentials, through a whole worker', () => {
         counts.set(code, (counts.get(code) ?? 0) + Number(event.note?.count ?? 0n));
       }
     }
-    deepEqual([...counts].sort(), [...expected].sort());
+    deepEqual(counts, new Map(expected));
     const places = {
       journal: withoutZeros(await gateway.journalFiles()),
       warnings: gateway.warnings.join('\n'),

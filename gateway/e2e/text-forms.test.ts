@@ -178,5 +178,5 @@ describe('identifiers in disguise, through a whole worker', () => {
 });
 
 function escaped(text: string): string {
-  return [...text].map((char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
+  return Array.from(text, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
 }
