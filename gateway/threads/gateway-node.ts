@@ -1,11 +1,12 @@
 import { createServer, type AddressInfo } from 'node:net';
 import type { Bus, BusMessage, Tail } from '../../core/bus/bus.ts';
 import { TOPICS } from '../../core/bus/topics.ts';
+import { defined } from '../../core/kernel/assert.ts';
 import type { Clock } from '../../core/kernel/clock.ts';
 import { GatewayError } from '../../core/kernel/errors.ts';
 import { LIMITS } from '../../core/kernel/limits.ts';
 import { ACK_TYPES, decodeAck } from '../../core/ledger/ack.ts';
-import { CLUSTER_LEAF_TYPES, encodeHeadsValue } from '../../core/ledger/cluster-leaf.ts';
+import { CLUSTER_LEAF_TYPES, encodeEpochEntry, encodeHeadsValue } from '../../core/ledger/cluster-leaf.ts';
 import type { VerifierKey } from '../../core/ledger/verifier-key.ts';
 import type { KeyStore } from '../../core/runtime/key-store.ts';
 import type { Log } from '../../core/runtime/log/log.ts';
@@ -26,6 +27,7 @@ import { PeopleMap } from '../contract/people-map.ts';
 import { batchSink, headSink } from './bus-sinks.ts';
 import { ControlRecorder } from './control-recorder.ts';
 import { HeartbeatMonitor } from './heartbeat.ts';
+import { recordBody } from './journal-record.ts';
 import { CheckpointFollower } from './registration.ts';
 import type { WorkerPlan } from './worker-plan.ts';
 import { certifier, openWorkers, type WorkerThread } from './worker-threads.ts';
@@ -163,7 +165,7 @@ export class GatewayNode {
     );
     const node = new GatewayNode(options, { control, workers, recovered, desk, checkpoints, pages: pages.pages });
     await node.#register();
-    await node.#activate(recorder);
+    await node.#activate(recorder, disk);
     await node.#publishRecovered(disk);
     // Readiness waits until the end offset that was seen at the start is applied: an old grant is not asked for again.
     await desk.log.caughtUp;
@@ -301,6 +303,7 @@ export class GatewayNode {
         signerWriterId: this.control.writerId,
         key: this.control.signingKey,
       });
+      await this.#publishOpening(disk, journal);
       await heads.publish(head, journal.writerId);
       log.info('journal recovered', {
         writer: journal.writerIdHex,
@@ -308,6 +311,23 @@ export class GatewayNode {
         reason: missing > 0 ? `cut by ${missing}` : journal.state,
       });
       await releaseRecovered(disk, journal, watermark);
+    }
+  }
+
+  /** A node that died before it announced its writers: the cluster log gets to know them now. Telling it twice is harmless. */
+  async #publishOpening(disk: NodeDisk, journal: RecoveredJournal): Promise<void> {
+    if (journal.epoch === null || journal.firstIndex > 0) {
+      return; // What is archived was published after its opening.
+    }
+    const record = await recordBody(disk, journal.writerId, 0);
+    if (record !== null) {
+      const body = encodeEpochEntry({ epoch: journal.epoch, record });
+      await this.#o.bus.publish(
+        TOPICS.heads.name,
+        journal.writerId,
+        [encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.epoch, body })],
+        { acks: 'all' },
+      );
     }
   }
 
@@ -321,14 +341,23 @@ export class GatewayNode {
     }
   }
 
-  async #activate(recorder: ControlRecorder): Promise<void> {
-    const { plan, relaxingSwitches } = this.#o;
+  /** Activations need one order in the whole cluster: each is a record here and a leaf of the cluster log. */
+  async #activate(recorder: ControlRecorder, disk: NodeDisk): Promise<void> {
+    const { plan, relaxingSwitches, bus } = this.#o;
     const engine = plan.bundle.engine;
     const relaxing = Object.fromEntries(relaxingSwitches.map((name) => [`relaxing:${name}`, 'on']));
-    await recorder.note('config.activated', 'config.activated', Buffer.from(plan.configDigest, 'hex'), relaxing);
-    await recorder.note('policy.activated', 'policy.activated', Buffer.from(engine.digest), {
-      revision: String(engine.revision),
-    });
+    const receipts = [
+      await recorder.note('config.activated', 'config.activated', Buffer.from(plan.configDigest, 'hex'), relaxing),
+      await recorder.note('policy.activated', 'policy.activated', Buffer.from(engine.digest), {
+        revision: String(engine.revision),
+      }),
+    ];
+    for (const { index } of receipts) {
+      const body = defined(await recordBody(disk, this.control.writerId, index), 'the record was just made durable');
+      // If we die here the record stands in the writer log, and the next start activates anew.
+      const value = encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.event, body });
+      await bus.publish(TOPICS.heads.name, this.control.writerId, [value], { acks: 'all' });
+    }
   }
 
   async #listen(): Promise<void> {
