@@ -7,11 +7,15 @@ import type { BusMessage } from './bus.ts';
 import { MemoryBus, MemoryBusStore } from './memory-bus.ts';
 import { partitionOf } from './partition.ts';
 
-busContract('memory', async () => {
-  const store = new MemoryBusStore();
-  const clock = new SystemClock();
-  return { connect: async () => new MemoryBus(clock, store), replicated: true, close: async () => undefined };
-});
+busContract(
+  'memory',
+  async () => {
+    const store = new MemoryBusStore();
+    const clock = new SystemClock();
+    return { connect: async () => new MemoryBus(clock, store), replicated: true, close: async () => undefined };
+  },
+  { inProcess: true },
+);
 
 const SETTINGS = { partitions: 1, retentionMs: 1000, replicationFactor: 1, minInSyncReplicas: 1 } as const;
 
