@@ -281,7 +281,7 @@ export class WorkerHarness {
   }
 }
 
-async function workerPlan(
+export async function workerPlan(
   options: HarnessOptions,
   directory: string,
   metrics: SharedArrayBuffer,
