@@ -13,12 +13,17 @@ export function batchSink(bus: Bus): BatchSink {
   };
 }
 
-/** Heads onto the one partition of the sequencer's input; `heads` keeps the newest of each writer. */
-export function headSink(bus: Bus, heads: Map<string, Buffer>): HeadSink {
+/**
+ * Heads onto the one partition of the sequencer's input; `heads` keeps the newest of each writer. None goes before
+ * `announced`: the sequencer refuses the head of a writer whose opening it has not read, and one that does not change
+ * comes again only a minute later.
+ */
+export function headSink(bus: Bus, heads: Map<string, Buffer>, announced = Promise.resolve()): HeadSink {
   return {
     publish: async (head, writerId) => {
       heads.set(writerId.toString('hex'), head);
       const value = encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.head, body: head });
+      await announced;
       await bus.publish(TOPICS.heads.name, writerId, [value], { acks: 'all' });
     },
   };

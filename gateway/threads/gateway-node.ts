@@ -58,6 +58,8 @@ export interface GatewayNodeOptions {
 export interface NodeParts extends GatewayNodeOptions {
   /** The newest head of each writer, encoded. */
   readonly heads: Map<string, Buffer>;
+  /** Resolves when the openings of this node's writers are on the bus: their heads may follow. */
+  readonly announced: Promise<void>;
 }
 
 /** The longest that a timer can wait: 24 days. */
@@ -129,7 +131,11 @@ export class GatewayNode {
   }
 
   static async start(given: GatewayNodeOptions): Promise<GatewayNode> {
-    const options = { ...given, heads: new Map<string, Buffer>() };
+    let announce: () => void = () => undefined;
+    const announced = new Promise<void>((resolve) => {
+      announce = resolve;
+    });
+    const options = { ...given, heads: new Map<string, Buffer>(), announced };
     const { bus, clock, log, plan } = options;
     for (const topic of [TOPICS.batches, TOPICS.heads, TOPICS.acks, TOPICS.checkpoints, TOPICS.approvals]) {
       await bus.ensure(topic);
@@ -164,7 +170,7 @@ export class GatewayNode {
       log.error('a checkpoint is not signed by the log'),
     );
     const node = new GatewayNode(options, { control, workers, recovered, desk, checkpoints, pages: pages.pages });
-    await node.#register();
+    await node.#register(announce);
     await node.#activate(recorder, disk);
     await node.#publishRecovered(disk);
     // Readiness waits until the end offset that was seen at the start is applied: an old grant is not asked for again.
@@ -255,11 +261,12 @@ export class GatewayNode {
     log.info('drained', { reason: clean ? 'clean' : 'not clean' });
   }
 
-  async #register(): Promise<void> {
+  async #register(announce: () => void): Promise<void> {
     const { bus, log, registrationRequired } = this.#o;
     const openings = [this.control.opening, ...this.#workers.map((worker) => worker.opening)];
     const values = openings.map((body) => encodeHeadsValue({ type: CLUSTER_LEAF_TYPES.epoch, body }));
     const positions = await bus.publish(TOPICS.heads.name, Buffer.from(this.#o.plan.node), values, { acks: 'all' });
+    announce();
     // If we die here the writers are announced and never used: they stay open-ended at size 1 until they are recovered.
     const last = Math.max(...positions.map((position) => position.offset));
     const included = await this.checkpoints.whenIncluded(last, LIMITS.unregisteredWaitMs);
@@ -286,7 +293,7 @@ export class GatewayNode {
   async #publishRecovered(disk: NodeDisk): Promise<void> {
     const { bus, clock, log } = this.#o;
     const sink = batchSink(bus);
-    const heads = headSink(bus, this.heads);
+    const heads = headSink(bus, this.heads, this.#o.announced);
     this.#disk = disk;
     await this.#acksCaughtUp();
     for (const journal of this.#recovered) {
@@ -436,7 +443,7 @@ function openControlWriter(options: NodeParts, disk: NodeDisk, recovered: Recove
     },
     certify: certifier(options),
     batches: batchSink(bus),
-    heads: headSink(bus, options.heads),
+    heads: headSink(bus, options.heads, options.announced),
     onFailure: (failure) => log.error('the control writer takes no records', { code: failure.code }),
   });
 }

@@ -52,7 +52,7 @@ function openWorker(options: NodeParts, plan: WorkerPlan, desk: ApprovalDesk, wo
   const { log, bus, keyStore, onFatal, workerModule } = options;
   const certify = certifier(options);
   const batches = batchSink(bus);
-  const heads = headSink(bus, options.heads);
+  const heads = headSink(bus, options.heads, options.announced);
   const thread = new Worker(workerModule, { workerData: plan, name: `worker-${plan.index}` });
   return new Promise((resolve, reject) => {
     const worker: WorkerThread = {
