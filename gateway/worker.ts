@@ -24,7 +24,6 @@ const rpc = new ThreadRpc(port, {
   archived: ({ index }: { index: number }) => running().archived(index),
   nack: ({ first }: { first: number }) => running().nack(first),
   reviewed: (review: ScriptReview) => (worker === null ? void earlyReviews.push(review) : worker.reviewed(review)),
-  beginDrain: () => running().beginDrain(),
   drain: ({ inFlightMs }: { inFlightMs: number }) => running().drain(inFlightMs),
 });
 

@@ -80,17 +80,13 @@ export class Recorder {
   readonly writer: EvidenceWriter;
   readonly #options: RecorderOptions;
   readonly #tenantTag: Buffer;
-  #bundleDigest: Buffer;
+  readonly #bundleDigest: Buffer;
 
   constructor(options: RecorderOptions) {
     this.writer = options.writer;
     this.#options = options;
     this.#tenantTag = tenantTag(options.tenant);
     this.#bundleDigest = options.bundleDigest;
-  }
-
-  setBundle(digest: Buffer): void {
-    this.#bundleDigest = digest;
   }
 
   /** Begins a strand with `session.open`, which carries the token's claims in its originals. */
@@ -163,8 +159,8 @@ export class Recorder {
     );
   }
 
-  /** A committed unit of a request that is streamed upstream: appended and durable before the chunk goes. */
-  requestPart(
+  /** A unit of a request that is longer than a record: appended before its `operation`. */
+  #requestPart(
     strand: Strand,
     operationIndex: number,
     copy: RequestCopy,
@@ -300,7 +296,7 @@ export class Recorder {
     pieces.slice(0, -1).forEach((piece, part) => {
       const { body, bodyOffset } = piece.request;
       const unit = { firstByte: Number(bodyOffset), byteCount: body.length, part };
-      this.requestPart(strand, operationIndex, piece, unit, false);
+      this.#requestPart(strand, operationIndex, piece, unit, false);
     });
     return pieces.at(-1) ?? copy;
   }

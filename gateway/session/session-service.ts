@@ -49,15 +49,6 @@ export class SessionService {
     this.#o.authoriser.authorise(request, done);
   }
 
-  /** Waits for the durability that the verdict asks for, for records that a lane appends itself. */
-  whenCommitted(verdict: Verdict, index: number, callback: (failure: Error | null) => void): void {
-    this.#o.authoriser.whenCommitted(verdict, index, callback);
-  }
-
-  get recorder(): Recorder {
-    return this.#o.recorder;
-  }
-
   release(options: LaneReleaseOptions): ResponseRelease {
     const { recorder, clock, held, authoriser } = this.#o;
     return new ResponseRelease({

@@ -131,14 +131,10 @@ export class GatewayWorker {
     this.#rooms.reviewed.add(review);
   }
 
-  /** New operations are refused with `draining`; the listener still answers, so that balancers see it. */
-  beginDrain(): void {
-    this.#state.draining = true;
-  }
-
   /** Finishes what is open, closes every strand and ends the epoch. */
   async drain(inFlightMs: number): Promise<{ clean: boolean }> {
-    this.beginDrain();
+    // New operations are refused with `draining`: what still arrives on open connections goes to another node.
+    this.#state.draining = true;
     this.#listener?.stopAccepting();
     await Promise.race([
       this.#rooms.lane.whenIdle(),

@@ -39,10 +39,7 @@ export interface HttpLaneOptions {
   readonly unavailable: () => GatewayError | null;
 }
 
-/**
- * The HTTP lane of one worker: gives every exchange its `HttpOperation`. Only the bundle changes under it: `setBundle`
- * is for the operations that begin after it.
- */
+/** The HTTP lane of one worker: gives every exchange its `HttpOperation`. */
 export class HttpLane implements HttpListenerHandlers {
   readonly #options: HttpLaneOptions;
   #open = 0;
